@@ -137,38 +137,40 @@ WRONG = (
         ("lab2.hidden.continue", "argument-not-used"),
     ),
     Wrong(
-        "sends INIT and SIPI to the first 18 processors of the tables and to no other",
+        "lets the first 40 APs in and stops every other",
         (
             Edit(
-                "lab3/ap_start.c",
+                "lab3/apinit.S",
                 "region",
-                "lab3.3",
+                "lab3.5",
                 1,
                 """\
-                u32 n = acpi_num_of_processors ();
+                #define CS_OFFSET(label)   label - cpuinit_start + APINIT_OFFSET
+                #define COPY_OFFSET(label) label - cpuinit_start
 
-                if (!n)
-                        apic_write_icr (0, ICR_ASSERT | ICR_ALL_BUT_SELF | ICR_INIT);
-                for (u32 i = 0; i < n && i < 18; i++)
-                        if (acpi_apic_id (i) != apic_id ())
-                                apic_write_icr (acpi_apic_id (i), ICR_ASSERT | ICR_INIT);""",
-            ),
-            Edit(
-                "lab3/ap_start.c",
-                "region",
-                "lab3.4",
-                1,
-                """\
-                u32 n = acpi_num_of_processors (), word = ICR_ASSERT | ICR_STARTUP | vector;
-
-                if (!n)
-                        apic_write_icr (0, ICR_ALL_BUT_SELF | word);
-                for (u32 i = 0; i < n && i < 18; i++)
-                        if (acpi_apic_id (i) != apic_id ())
-                                apic_write_icr (acpi_apic_id (i), word);""",
+                        mov     $1, %eax
+                        lock xaddl %eax, %cs:CS_OFFSET (apinit_procs)
+                        cmp     $40, %eax
+                        jae     stopped
+                        xor     %ebx, %ebx
+                        mov     %cs, %bx
+                        shl     $4, %ebx
+                        add     $APINIT_OFFSET, %ebx
+                        lea     COPY_OFFSET (gdt)(%ebx), %eax
+                        mov     %eax, %cs:CS_OFFSET (gdtr_base)
+                        lea     COPY_OFFSET (cpuinit32)(%ebx), %eax
+                        mov     %eax, %cs:CS_OFFSET (far32)
+                        lgdtl   %cs:CS_OFFSET (gdtr)
+                        mov     %cr0, %eax
+                        or      $CR0_PE, %eax
+                        mov     %eax, %cr0
+                        ljmpl   *%cs:CS_OFFSET (far32)
+                stopped:
+                        hlt
+                        jmp     stopped""",
             ),
         ),
-        ("lab3.hidden.cpus", "ap-got-no-init"),
+        ("lab3.hidden.cpus", "ap-died-in-real-mode"),
     ),
     Wrong(
         "puts physical 0 back before ap_wait if three APs have come and more are listed",
