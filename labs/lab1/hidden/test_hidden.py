@@ -27,7 +27,9 @@ def mi_is_whole_with_modules(boot):
 
 
 def many_and_none(boots):
-    """The boots with many records, and the one without any."""
+    """The boots with many records, and the one without any, if calls share no variable."""
+    *boots, known = boots
+    lab.calls_share_nothing(known)  # what comes of that with several CPUs is luck
     names = {
         EMPTY.name: msg("no record"),
         DESCENDING.name: msg("more than 256 records, in descending order"),
@@ -41,6 +43,7 @@ def many_and_none(boots):
     MORE,
     DESCENDING,
     EMPTY,
+    lab.BOOT,
     per=many_and_none,
     after=["lab1.initfunc.order", "lab1.initfunc.once"],
 )
@@ -54,6 +57,6 @@ def many_records_with_long_names(boots, boot):
     lab.records_are_sorted(boot)
     if boot.scenario == DESCENDING.name:
         return
-    lab.ids_are_matched_by_prefix(boot)
+    lab.functions_run_as_asked(boot)
     lab.functions_run_in_order(boot)
     lab.each_function_runs_once(boot)

@@ -41,6 +41,10 @@ def grade(job: Job) -> Result:
                     log.write(f"{job.seed or job.settings.seed or 0}\n")
             case "KILL":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "KILL-BEFORE":
+                lines, _, path = value.partition(" ")
+                if not Path(path).exists() or Path(path).read_text().count("\n") < int(lines):
+                    os.kill(os.getpid(), signal.SIGKILL)
             case "RAISE":
                 raise ValueError(value)
             case "EXIT":

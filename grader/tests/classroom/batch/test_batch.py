@@ -31,6 +31,7 @@ def test_a_bad_class_costs_no_innocent_anything(tmp_path: Path) -> None:
     handed_in, out, log = tmp_path / "class", tmp_path / "out", tmp_path / "log"
     for number in range(8):
         fakes.put(handed_in, f"good{number}", f"LOG {log}", f"POINTS {number}")
+    fakes.put(handed_in, "hunted", f"KILL-BEFORE 9 {log}")  # until all others are done
     fakes.put(handed_in, "poisoned", "KILL")
     fakes.put(handed_in, "raises", "RAISE x")
     fakes.put(handed_in, "unlucky", f"KILL-WORKER {tmp_path}/killed", f"LOG {log}")
@@ -44,6 +45,7 @@ def test_a_bad_class_costs_no_innocent_anything(tmp_path: Path) -> None:
     assert found == {
         **{f"good{number}": ("graded", number) for number in range(8)},
         "unlucky": ("graded", fakes.MOST),
+        "hunted": ("graded", fakes.MOST),
         "poisoned": ("attention", None),
         "raises": ("attention", None),
         "partial": ("ungradable", 0),
@@ -51,6 +53,7 @@ def test_a_bad_class_costs_no_innocent_anything(tmp_path: Path) -> None:
     }
     by_name = {one.student: one for one in outcome.records}
     assert by_name["poisoned"].attempts == 3
+    assert by_name["hunted"].attempts == 3
     assert by_name["unlucky"].attempts == 1  # Dask itself has moved it
     assert "SIGKILL" in str(by_name["poisoned"].reason)
     assert "upper and lower case differ" in str(by_name["case"].reason)

@@ -23,7 +23,7 @@ from vmmlab.classroom.batch.job import Job, Result
 from vmmlab.report.model import Report
 
 ATTEMPTS: Final = 3
-"""How often a job is tried before a person has to look at it."""
+"""How often a job is tried before a person has to look at it; the last time alone, at the end."""
 _LOOK_S: Final = 5.0
 """How often the number of workers is asked for while nothing ends."""
 _LONELY_LOOKS: Final = 24
@@ -94,6 +94,7 @@ class Window:
         self._done: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._running: dict[Future, Trial] = {}
         self._again: deque[Trial] = deque()
+        self._last: deque[Trial] = deque()  # what may have suffered from its neighbours
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Ended]:
         """Run all jobs; yield each one as it ends.
@@ -139,14 +140,19 @@ class Window:
     def _fill(self, todo: Iterator[Job], room: int) -> bool:
         """Begin jobs while there is room; return whether there may be more."""
         while len(self._running) < room:
-            trial = self._again.popleft() if self._again else None
+            trial = self._next(todo)
             if trial is None:
-                job = next(todo, None)
-                if job is None:
-                    return False
-                trial = Trial(job)
+                return bool(self._last)
             self._begin(trial)
         return True
+
+    def _next(self, todo: Iterator[Job]) -> Trial | None:
+        """Return what to begin next; None if there is nothing, or nothing yet."""
+        if self._again:
+            return self._again.popleft()
+        if (job := next(todo, None)) is not None:
+            return Trial(job)
+        return self._last.popleft() if self._last and not self._running else None
 
     def _begin(self, trial: Trial) -> None:
         known = set(cluster.threads(self._client)) - self.strangers
@@ -184,7 +190,7 @@ class Window:
         trial.reasons.append(why)
         trial.avoided.add(result.worker)
         if trial.attempts < ATTEMPTS:
-            self._again.append(trial)
+            (self._last if trial.attempts == ATTEMPTS - 1 else self._again).append(trial)
             return None
         return Ended(trial.job, result, trial.attempts)
 
