@@ -586,7 +586,8 @@ def each_unless_calls_share(boots):
     """
     for boot in boots:
         done = {row.function for _, row in ran(boot)}
-        alone = [row for row in boot.multiboot.linked if row.id.startswith(ALONE)]
+        rows = boot.multiboot.linked if boot.multiboot else ()
+        alone = [row for row in rows if row.id.startswith(ALONE)]
         if all(row.function in done for row in alone):
             calls_share_nothing(boot)
     yield from ((boot.scenario, boot) for boot in boots)
@@ -636,7 +637,7 @@ def functions_run_as_asked(boot):
 
 def calls_share_nothing(boot):
     """Fail if a call of call_initfunc ran other functions because another call came between."""
-    mixed = boot.multiboot.mixed
+    mixed = boot.multiboot.mixed if boot.multiboot else None
     if mixed is None:
         return
     ids = {row.function: row.id for row in boot.multiboot.linked}
