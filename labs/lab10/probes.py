@@ -12,7 +12,6 @@ from typing import Final
 
 from vmmlab.base.message import label
 from vmmlab.images.layout import VMM_BASE
-from vmmlab.machine.gdb.registers import GENERAL
 from vmmlab.observe.cpu import Hex
 from vmmlab.observe.evidence import LabEvidence
 from vmmlab.observe.msr import read_msr, write_msr
@@ -408,7 +407,7 @@ class DelayedProbe(GuestProbe):
         await session.places.unwatch(_RETURNED)
         await load_system_segments(session, vmcb, self._system)
         await write_msr(session, 0, _MSR_PAT, self._pat)
-        again = {name: registers[name] for name in (*GENERAL, "rip", "eflags")}
+        again = registers.context
         await self._put_back(session, kept, again)
         high = await high_frame(session, vcpu, back)
         self._note(session, state=self._seen.state and replace(self._seen.state, high=high))

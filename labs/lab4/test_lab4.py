@@ -17,7 +17,16 @@ from vmmlab.diagnosis.bsp import bsp_stopped
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.observe.milestones import AP_ENTRY, BOOT_STACK, NUMBERED, OWN_STACK, PARKED
 from vmmlab.observe.observation import NUM_OF_PCPU
-from vmmlab.probes import barrier, exclusion, late_ap, missing_ap, one_by_one, parking, plain
+from vmmlab.probes import (
+    FEW_POLLS,
+    barrier,
+    exclusion,
+    late_ap,
+    missing_ap,
+    one_by_one,
+    parking,
+    plain,
+)
 from vmmlab.x86.decode import decode
 
 ONE_BY_ONE = one_by_one(cpus=4)
@@ -29,7 +38,6 @@ LATE = late_ap(name="late", cpus=3, cpu=2, poll_us=5000)
 # Without ACPI tables the number of processors is unknown: those that have entered decide.
 SILENT = late_ap(name="silent", cpus=3, cpu=1, acpi=False, entered=True)
 MISSING = missing_ap(name="missing", cpus=4, cpu=3, wait_us=20000, poll_us=700)
-FEW_POLLS = 12  # of the wait in which an AP enters late: probes/longwait.py
 BARRIER = barrier(cpus=4)
 ONE = parking(name="cpus-1", cpus=1, acpi=False)
 EIGHT = plain(name="cpus-8", cpus=8)  # nothing shows the VMM that it is graded
@@ -1056,7 +1064,8 @@ def sleeps(boot, wait_us):
 def long_wait_ends(boot):
     """Fail unless a wait of many polls has taken ap_delays.wait_us, too."""
     one = boot.lock.long_wait if boot.lock else None
-    if one is None or (one.named and one.wait_us - one.poll_us < one.slept_us <= most_slept(one)):
+    most = one.wait_us + 2 * one.poll_us if one else 0
+    if one is None or (one.named and one.wait_us - one.poll_us < one.slept_us <= most):
         return
     fail(
         "long-wait-wrong",
@@ -1098,11 +1107,6 @@ def progress_gives_no_more_time(boot):
         ),
         goes_on=True,
     )
-
-
-def most_slept(one):
-    """The most microseconds that the BSP may sleep in a long wait."""
-    return one.wait_us + 2 * one.poll_us
 
 
 @check("lab4.wait.missing", MISSING, after=["lab4.wait.goes_on", "lab4.wait.late"])

@@ -133,8 +133,7 @@ class Sharing:
         for one in self.vcpus:
             self._states.append(await self.session.gdb.read_phys(one - VMM_BASE + STARTUP, 4))
         for cpu in (self.first, self.other):
-            registers = (await self.session.gdb.registers(cpu)).as_dict()
-            self._kept[cpu] = {one: registers[one] for one in _GENERAL}
+            self._kept[cpu] = (await self.session.gdb.registers(cpu)).context
 
     async def _restore(self) -> None:
         gdb = self.session.gdb
@@ -274,9 +273,3 @@ class Sharing:
 def _of_the_high_half(function: str, arguments: tuple[int, ...]) -> bool:
     """Whether a call writes APIC_ICR_HIGH: only the final value counts."""
     return function == _APIC_WRITE and arguments[0] & 0xFFFFFFFF == _ICR_HIGH
-
-
-_GENERAL: Final = (
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
-    "r14", "r15", "rip", "eflags",
-)  # fmt: skip

@@ -101,7 +101,7 @@ SHOWN = ("#error says that the compiler was", "a line", "a missing", "a .file wi
 
 
 def _memory(make: Callable[[], bytes], folder: Path) -> str:
-    """Return the memory that reading an archive takes, if that is more than anybody needs."""
+    """Return the memory that reading an archive takes, if it is more than 24 MiB."""
     data = make()
     tracemalloc.start()
     try:

@@ -65,10 +65,11 @@ def _why_not(boot: Observation, cpu: CpuRecord, milestone: Milestone) -> Failure
         return found
     high = cpu.highest
     expected = milestone.goal_of(cpu.name)
-    if high == WAITING and not (_waits(cpu) or was_left_alone(boot, cpu)):
-        return bsp_stopped(boot) or _somewhere(cpu, expected)
     if high == WAITING:
-        return bsp_stopped(boot) or never_started(boot, cpu)
+        idle = _waits(cpu) or was_left_alone(boot, cpu)
+        return bsp_stopped(boot) or (
+            never_started(boot, cpu) if idle else _somewhere(cpu, expected)
+        )
     if high > milestone:
         return _passed_by(cpu, milestone, expected)
     if found := parked_by_itself(cpu):

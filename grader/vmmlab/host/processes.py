@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import time
@@ -39,16 +40,15 @@ def end_tree(pid: int) -> None:
 def oom_kills() -> int | None:
     """Return how many processes Linux has ended since its start because memory ran out.
 
-    In a container and in a cgroup as well (proc(5), /proc/vmstat, since Linux 4.13); None where
-    nobody tells.
+    In a container and in a cgroup as well (proc(5), /proc/vmstat, since Linux 4.13); None where the
+    system does not say.
     """
     try:
         text = (_PROC / "vmstat").read_text("ascii")
     except OSError:
         return None
-    return next(
-        (int(line.split()[1]) for line in text.splitlines() if line[:9] == "oom_kill "), None
-    )
+    found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def children(pid: int) -> list[int]:

@@ -37,6 +37,7 @@ from vmmlab.probes import parking as _parking
 from vmmlab.probes import stacks as _stacks
 from vmmlab.probes.base import BaseProbe, PlainProbe, Probe
 from vmmlab.probes.initfuncs import NESTED, NESTING
+from vmmlab.probes.longwait import FEW_POLLS
 from vmmlab.probes.registry import make_probe, probe, probe_kind, probe_names
 from vmmlab.probes.scenario import (
     Scenario,
@@ -63,6 +64,7 @@ from vmmlab.probes.scenario import (
 from vmmlab.probes.words import boot_in_words
 
 __all__ = [
+    "FEW_POLLS",
     "NESTED",
     "NESTING",
     "BaseProbe",

@@ -27,10 +27,6 @@ from vmmlab.x86.decode import reads_a_clock
 _LONG_US: Final = 600_000_000  # longer than any boot may take
 _BYTES: Final = 16  # of physical 0
 _TO_SLEEP: Final = 600  # instructions of one poll
-_KEPT: Final = (
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
-    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "eflags",
-)  # fmt: skip
 
 
 @probe("one-by-one")
@@ -249,12 +245,12 @@ async def _sleeps(session: Session) -> bool:
     """
     view = session.view
     wait_us = view.phys("ap_delays") + DELAY_FIELDS["wait_us"]
-    was, registers = await view.read_u32(wait_us), (await session.gdb.registers(0)).as_dict()
+    was, context = await view.read_u32(wait_us), (await session.gdb.registers(0)).context
     await view.write_u32("ap_delays", _LONG_US, DELAY_FIELDS["wait_us"])
     usleep = view.addr("usleep")
     verdict, _ = await session.step_until(0, lambda now: now.pc == usleep, budget=_TO_SLEEP)
     if session.log.cpus[0].rest is None and not session.ended:
-        await session.gdb.write_registers(0, {name: registers[name] for name in _KEPT})
+        await session.gdb.write_registers(0, context)
         await session.gdb.write_phys(view.phys("ap_lock"), b"\0")
     await view.write_u32("ap_delays", was, DELAY_FIELDS["wait_us"])
     return verdict == "reached"

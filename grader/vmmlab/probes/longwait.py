@@ -15,12 +15,9 @@ _POLLS: Final = 0x10000 + 0x180
 """More than 16 bits can count; the low 16 and the low 8 bits are other numbers."""
 _POLL_US: Final = 3
 FEW_POLLS: Final = 12
-_BEFORE: Final = 7  # of them
+"""Of the wait in which the missing AP is counted in late."""
+_BEFORE: Final = 7  # of the few
 _COUNTER: Final = 4  # bytes of apinit_procs
-_GENERAL: Final = (
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
-    "r14", "r15", "rip", "eflags",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,9 +35,7 @@ class Kept:
 
 async def keep(session: Session) -> Kept:
     """Take note of the BSP where it is."""
-    registers = (await session.gdb.registers(0)).as_dict()
-    kept = {one: registers[one] for one in _GENERAL}
-    return Kept(kept, await Variables(session).held())
+    return Kept((await session.gdb.registers(0)).context, await Variables(session).held())
 
 
 @dataclass

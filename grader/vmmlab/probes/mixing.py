@@ -28,10 +28,6 @@ _OTHER: Final = "nothing begins with this"
 _STEPS_MOST: Final = 10000
 _FUNCTIONS_MOST: Final = 64
 _CALLS_MOST: Final = 600  # other calls
-_GENERAL: Final = (
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
-    "r14", "r15", "rip", "eflags",
-)  # fmt: skip
 
 
 @dataclass
@@ -84,9 +80,8 @@ class Mixing:
         return found
 
     async def _state(self) -> tuple[dict[str, int], bytes, bytes]:
-        registers = (await self.session.gdb.registers(0)).as_dict()
-        general = {one: registers[one] for one in _GENERAL}
-        return general, await self._variables.held(), await boot_stack(self.session)
+        context = (await self.session.gdb.registers(0)).context
+        return context, await self._variables.held(), await boot_stack(self.session)
 
     async def _put_back(self, state: tuple[dict[str, int], bytes, bytes]) -> None:
         registers, held, stack = state
@@ -160,9 +155,9 @@ class Mixing:
     async def _come_between(self) -> bool:
         """Make the other call, and go back to where the first one was; False if it hangs."""
         session, base = self.session, self.session.view.addr("boot_stack")
-        registers = (await session.gdb.registers(0)).as_dict()
+        context = (await session.gdb.registers(0)).context
         if await stand_at(session, _FUNCTION, base + _OTHER_BACK, base + _OTHER_TEXT) is None:
             return False
         verdict, _ = await session.run_to(0, _BETWEEN, attempts=1)
-        await session.gdb.write_registers(0, {one: registers[one] for one in _GENERAL})
+        await session.gdb.write_registers(0, context)
         return verdict == "reached"

@@ -167,8 +167,7 @@ class ArgumentsProbe(BaseProbe):
         sipi = await asked_to_send(session, back, "apic_send_startup_ipi", made.sipi_vector)
         await tables.remove()
         answers = tuple(one for one in many if one is not None)
-        made = replace(made, many=answers, ids=ids, own_id=own)
-        return replace(made, init_told=init, sipi_told=sipi)
+        return replace(made, many=answers, ids=ids, own_id=own, init_told=init, sipi_told=sipi)
 
     async def _turns(self, session: Session) -> int:
         """Return how often ap_start_loopcond is in a loop while no AP comes; 0: not too often."""

@@ -27,10 +27,6 @@ _ALIGNED: Final = 16
 _ROOM: Final = 0x200  # bytes of stack that a call of the grader's leaves alone
 _ROUNDS: Final = 8  # of a loop; no loop before it in these functions goes round as often
 _WAITS: Final = 300  # instructions after which a CPU that has to wait waits
-_KEPT: Final = (
-    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
-    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "eflags",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,8 +82,7 @@ class Caller:
 
     async def kept(self, cpu: int) -> Mapping[str, int]:
         """Return the registers of a CPU, to give them back later."""
-        registers = (await self.session.gdb.registers(cpu)).as_dict()
-        return {name: registers[name] for name in _KEPT}
+        return (await self.session.gdb.registers(cpu)).context
 
     async def give_back(self, cpu: int, registers: Mapping[str, int]) -> None:
         """Put the registers of a CPU back."""

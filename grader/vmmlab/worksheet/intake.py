@@ -84,7 +84,7 @@ def _can_be_copied(path: Path, size: int) -> bool:
     except (RecursionError, UnicodeEncodeError):
         return False
     except ValueError:
-        return True
+        pass  # it is no JSON
     return True
 
 

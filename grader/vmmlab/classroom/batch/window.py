@@ -23,7 +23,7 @@ from vmmlab.classroom.batch.job import Job, Result
 from vmmlab.report.model import Report
 
 ATTEMPTS: Final = 3
-"""How often a job is tried before a person has to look at it; the last time alone, at the end."""
+"""How often a job is tried. The last attempt runs alone, after all other jobs."""
 _LOOK_S: Final = 5.0
 """How often the number of workers is asked for while nothing ends."""
 _LONELY_LOOKS: Final = 24

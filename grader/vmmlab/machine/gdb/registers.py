@@ -76,6 +76,11 @@ class Registers:
     efer: int
     cs_base: int = 0
 
+    @property
+    def context(self) -> dict[str, int]:
+        """General registers, RIP and EFLAGS: with these a processor goes on from where it was."""
+        return {name: self[name] for name in (*GENERAL, "rip", "eflags")}
+
     def __getitem__(self, name: str) -> int:
         """Return one register by its name in `REGISTER_NAMES`; KeyError for any other name."""
         if name not in REGISTER_NAMES:
