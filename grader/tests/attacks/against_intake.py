@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import io
 import os
 import stat
@@ -17,7 +18,7 @@ import classes
 import pytest
 from corpus import Attack, Defence, Kind, off
 
-from vmmlab.base import archive, box, foldertree
+from vmmlab.base import archive, box, foldertree, gzipped
 from vmmlab.base.box import SUBMISSION, BoxError, Limits
 from vmmlab.classroom.intake import intake
 from vmmlab.classroom.intake import run as taking
@@ -200,6 +201,13 @@ def _tar(
     return out.getvalue()
 
 
+def _torn() -> bytes:
+    """A tar with two files; the header of the second one is damaged."""
+    end = 2 * tarfile.BLOCKSIZE
+    first, second = _tar(data=HONEST), _tar("lab1/initfunc.c", data=HONEST)
+    return first[:end] + b"damaged" + second[len(b"damaged") :]
+
+
 def _pax(name: str, key: str = "path") -> bytes:
     """A tar whose extended header gives a harmless file another name."""
     out = io.BytesIO()
@@ -250,6 +258,8 @@ TAR_BOMBS = {
     "tar: 1 MiB of zeros in gzip": _tar(data=bytes(1 << 20), mode="w:gz"),
     "tar: 1 MiB of zeros in xz": _tar(data=bytes(1 << 20), mode="w:xz"),
 }
+PARTS = {"tar: 5,000 parts of gzip": gzip.compress(b"") * 5_000 + _tar(data=HONEST, mode="w:gz")}
+TORN = {"tar: a header that is none, before other files": _torn()}
 MANY = {"zip: too many files": _zip(*(f"{n}.c" for n in range(60)))}
 
 
@@ -336,6 +346,8 @@ def _attacks() -> Iterator[Attack]:
     yield from all_of(
         TAR_BOMBS, "stopped", "what a tar unpacks to is counted", _more_than_it_may, "gzip"
     )
+    yield from all_of(PARTS, "refused", "the parts of gzip are counted", _taken, "parts")
+    yield from all_of(TORN, "refused as a whole", "a damaged tar has no end", _taken, "none")
     yield from all_of(MANY, "refused as a whole", "files are counted", _taken, "many")
     yield attack(
         "batch",
@@ -386,7 +398,9 @@ DEFENCES = (
         "what a tar unpacks to is counted",
         off(archive._Counted, "read", lambda self, size=-1, /: self._file.read(size)),
     ),
-    Defence("files are counted", off(box.Listing, "count", lambda self: None)),
+    Defence("the parts of gzip are counted", off(gzipped, "_MEMBERS_MOST", 1 << 60)),
+    Defence("a damaged tar has no end", off(archive, "_NO_HEADER", ())),
+    Defence("files are counted", off(box.Listing, "count", lambda self, name="": True)),
     Defence(
         "a student has one submission", off(taking, "_counting", lambda claims: (claims[0], ""))
     ),

@@ -17,7 +17,9 @@ import against_batch
 import against_build
 import against_exports
 import against_intake
+import against_linker
 import against_notebooks
+import against_platforms
 import against_readers
 import pytest
 from corpus import Attack, Defence
@@ -25,7 +27,9 @@ from elsewhere import ELSEWHERE
 
 MODULES = (
     against_build,
+    against_linker,
     against_intake,
+    against_platforms,
     against_readers,
     against_notebooks,
     against_batch,

@@ -9,7 +9,7 @@ from pathlib import Path
 import mini
 import pytest
 
-from vmmlab.base.errors import UsageError
+from vmmlab.base.errors import InfraError, UsageError
 from vmmlab.host.sandbox import Sandbox
 from vmmlab.images.builder import Builder
 from vmmlab.images.model import BuildOptions
@@ -97,3 +97,16 @@ def test_an_architecture_that_a_lab_is_not_built_for(
     made = builder.make_prebuilt(tmp_path / "made", DEV, BuildOptions(arch="i386"))
     assert [path.name for path in made] == ["lab1.o", "lab2.o"]
     assert builder.build_own(mini.solution(), DEV, BuildOptions(arch="i386")).lab == "all"
+
+
+@pytest.mark.parametrize("broken", ["SECTIONS { . = no_such_name; }", "SECTIONS {"])
+def test_a_link_that_fails_without_the_students_objects_too_is_not_their_fault(
+    kit: Path, box: Sandbox, tmp_path: Path, broken: str
+) -> None:
+    shutil.copytree(kit, tmp_path / "kit")
+    (tmp_path / "kit/tree/vmm.ld").write_text(broken)
+    reference = FromReference(tmp_path / "kit/reference")
+    with pytest.raises(InfraError, match="Linking the image failed"):
+        Builder(tmp_path / "kit/tree", mini.COURSE, box, tmp_path / "cache", reference).build(
+            "lab2", mini.solution(), DEV
+        )

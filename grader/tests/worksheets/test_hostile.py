@@ -216,7 +216,7 @@ def test_a_small_class(tmp_path):
     assert not [line for line in lines_of_tests() if line in text]
     assert "stopped after 2 s" in str(graded["eve"].stopped[0])
     for student in ("linked", "solved", "beside"):
-        assert "is a link" in graded[student].problem
+        assert "is a link" in str(graded[student].problem)
     assert {
         one.student: one.exit_code for one in graded.values() if one.exit_code
     } == dict.fromkeys(("linked", "solved", "beside", "broken"), 2)
@@ -311,7 +311,7 @@ def test_a_page_for_the_instructors_browser_is_text(harm):
 @pytest.mark.parametrize("student", ["linked", "solved", "beside"])
 def test_a_link_is_refused_and_nothing_of_it_kept(harm, student):
     course, graded, _, _ = harm
-    assert "is a link" in graded[student].problem
+    assert "is a link" in str(graded[student].problem)
     assert graded[student].exit_code == 2
     assert not (course / "autograded" / student / LAB).exists()
 
@@ -320,7 +320,7 @@ def test_a_link_is_refused_and_nothing_of_it_kept(harm, student):
 def test_a_file_that_is_no_notebook_is_named(harm):
     one = harm[1]["broken"]
     assert (one.exit_code, one.points) == (2, None)
-    assert "NotJSONError" in one.problem
+    assert "NotJSONError" in str(one.found)
 
 
 # ---- the attacks are real: without the protection they succeed

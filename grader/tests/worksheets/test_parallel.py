@@ -79,7 +79,7 @@ def test_a_process_that_dies_is_told_of(tmp_path: Path) -> None:
         one.student: one for one in parallel.grade(tmp_path, "x", STUDENTS, jobs=2, one=_at_will)
     }
     assert found["s1"].exit_code == 3
-    assert "died" in found["s1"].problem
+    assert "died" in str(found["s1"].problem)
     assert len(found) == len(STUDENTS)
     assert parallel.grade(tmp_path, "x", [], jobs=2, one=_at_will) == []
 

@@ -8,7 +8,6 @@ to is counted while it is unpacked, and of a zip only what is wanted is unpacked
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import os
@@ -35,11 +34,13 @@ from vmmlab.base.box import (
     Refused,
     Unusable,
     amount,
+    broken,
     contents,
     everything,
     too_large,
 )
 from vmmlab.base.errors import os_reason
+from vmmlab.base.gzipped import GZIP, Gzip
 from vmmlab.base.message import Text, msg
 
 SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -60,6 +61,9 @@ _UNIX: Final = 3
 # Of bzip2 zipfile unpacks 4 KiB at once, which can be gigabytes.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENDS_MOST: Final = 8  # so often tarfile may look behind the end
+_NO_HEADER: Final = tuple(
+    getattr(tarfile, name) for name in ("InvalidHeaderError", "TruncatedHeaderError")
+)
 _ADDED_MOST: Final = 64 << 10  # bytes of an extended header of a tar; usual are some hundred
 _DAMAGED: Final = (
     zipfile.BadZipFile,
@@ -129,13 +133,6 @@ def read(
         return contents(box, wanted)
 
 
-def _broken(reason: Text) -> BoxError:
-    return BoxError(
-        msg("the archive cannot be read: {reason}.", reason=reason),
-        next_step=msg("ask for it again, or make it again"),
-    )
-
-
 @contextmanager
 def _file(source: Path | bytes, limits: Limits) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
@@ -153,7 +150,7 @@ def _regular(path: Path) -> Iterator[IO[bytes]]:
     try:
         handle = os.open(path, flags)
     except OSError as error:
-        raise _broken(os_reason(error)) from None
+        raise broken(os_reason(error)) from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise BoxError(msg("it is no archive."), expected=msg("a zip or tar file"))
@@ -183,9 +180,8 @@ class _ZipBox:
         self._unpacked = 0
         listing = Listing(limits)
         for info in archive.infolist():
-            listing.count()
             raw = _zip_name(info)
-            if raw.endswith(("/", "\\")):
+            if not listing.count(raw) or raw.endswith(("/", "\\")):
                 continue
             if why := _zip_refusal(info):
                 listing.refuse(raw, why)
@@ -220,7 +216,7 @@ def _zip(file: IO[bytes], limits: Limits) -> Iterator[_ZipBox]:
     try:
         archive = zipfile.ZipFile(file)
     except _DAMAGED as error:
-        raise _broken(_reason(error)) from None
+        raise broken(_reason(error)) from None
     with archive:
         yield _ZipBox(archive, limits)
 
@@ -232,7 +228,7 @@ def _directory_size(file: IO[bytes]) -> int:
     tail = file.read()
     at = tail.rfind(_EOCD)
     if at < 0 or len(tail) - at < _EOCD_MIN:
-        raise _broken(msg("its end is missing"))
+        raise broken(msg("its end is missing"))
     said = int.from_bytes(tail[at + 12 : at + 16], "little")
     if at >= 20 and tail[at - 20 : at - 16] == _LOCATOR64:
         file.seek(min(int.from_bytes(tail[at - 12 : at - 4], "little"), start + at))
@@ -334,9 +330,13 @@ class _Header(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        found = super().frombuf(buf, encoding, errors)
+        try:
+            found = super().frombuf(buf, encoding, errors)
+        except _NO_HEADER:
+            # tarfile takes it for the end, and what follows would be missing without a word.
+            raise broken(msg("a header in it is damaged")) from None
         if found.type in _ADDED and found.size > _ADDED_MOST:
-            raise _broken(msg("a header in it is larger than {limit}", limit=amount(_ADDED_MOST)))
+            raise broken(msg("a header in it is larger than {limit}", limit=amount(_ADDED_MOST)))
         return found
 
     def _proc_gnusparse_10(self, member: tarfile.TarInfo, *others: object) -> None:
@@ -357,8 +357,7 @@ def _tar(file: IO[bytes], kind: str, limits: Limits) -> _TarBox:
         with tarfile.open(fileobj=plain, mode="r|", tarinfo=_Header) as tar:
             for info in tar:
                 tar.members = []  # type: ignore[attr-defined]  # each has a copy of all global headers
-                listing.count()
-                if info.isdir():
+                if not listing.count(info.name) or info.isdir():
                     continue
                 if why := _tar_refusal(info, limits):
                     listing.refuse(info.name, why)
@@ -367,8 +366,10 @@ def _tar(file: IO[bytes], kind: str, limits: Limits) -> _TarBox:
                 data = content.read(limits.file + 1) if content else b""
                 if name := listing.add(info.name, Member(len(data), _tar_time(info))):
                     files[name] = data
+        while plain.read(tarfile.RECORDSIZE):  # its checksum is at its end
+            pass
     except (*_DAMAGED, OSError) as error:
-        raise _broken(_reason(error)) from None
+        raise broken(_reason(error)) from None
     return _TarBox(listing.names(), listing.refused(), files)
 
 
@@ -400,7 +401,7 @@ def _tar_time(info: tarfile.TarInfo) -> datetime | None:
 _ZIP_KIND: Final = "zip"
 _OPENERS: Final[Mapping[str, Callable[[IO[bytes]], _Readable]]] = {
     "tar": lambda file: file,
-    "gz": lambda file: gzip.GzipFile(fileobj=file),
+    "gz": Gzip,
     "bz2": bz2.BZ2File,
     "xz": lzma.LZMAFile,
 }
@@ -411,7 +412,7 @@ _ADDED: Final = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-_MAGIC: Final = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00"}
+_MAGIC: Final = {"gz": GZIP, "bz2": b"BZh", "xz": b"\xfd7zXZ\x00"}
 
 
 def _kind(file: IO[bytes]) -> str | None:
@@ -443,7 +444,22 @@ def _too_much(limits: Limits) -> BoxError:
     )
 
 
-def _reason(error: Exception) -> str:
-    """Return what Python says about a damaged archive, to be part of a sentence."""
-    text = str(error).split("\n")[0][:120]
-    return text or type(error).__name__
+def _reason(error: Exception) -> Text:
+    """Return what is wrong with a damaged archive, to be part of a sentence.
+
+    Python's own words are English only, and speak of its own functions.
+    """
+    words = str(error)
+    if isinstance(error, EOFError) or "unexpected end" in words or "ended before" in words:
+        return msg("it ends too early")
+    if "CRC" in words or "data check" in words or "length check" in words:
+        return msg("a checksum in it is wrong")
+    if isinstance(error, zlib.error | lzma.LZMAError):
+        return msg("what is packed in it is damaged")
+    if isinstance(error, NotImplementedError):
+        return msg("it is packed in a way that is not supported")
+    if isinstance(error, zipfile.BadZipFile | struct.error):
+        return msg("its list of files is damaged")
+    if isinstance(error, tarfile.TarError):
+        return msg("a header in it is damaged")
+    return msg("it is damaged")

@@ -19,6 +19,7 @@ from vmmlab.base.message import Text, msg
 from vmmlab.base.text import clean_line
 
 _NAME_SHOWN: Final = 120
+_TOOLS_TIMES: Final = 20  # so many times the limit may lie in folders of tools
 _PART_MAX: Final = 255  # bytes of one part of a name: what Linux takes
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 
@@ -59,6 +60,12 @@ CLASS: Final = Limits(
     instead=msg("divide it into several folders or archives, and grade one after the other"),
 )
 """The download of a class from a learning platform."""
+
+
+TOOLS: Final = frozenset(
+    {".git", ".svn", ".hg", ".venv", "venv", "node_modules", "__pycache__", ".pytest_cache"}
+)
+"""Folders that tools make in a student's: nothing in them is handed in."""
 
 
 class BoxError(SubmissionError):
@@ -174,6 +181,14 @@ def refusal(name: str, why: Text) -> Refused:
     return Refused(clean_line(name, _NAME_SHOWN) or "?", why)
 
 
+def broken(reason: Text) -> BoxError:
+    """Return the error for an archive that is damaged."""
+    return BoxError(
+        msg("the archive cannot be read: {reason}.", reason=reason),
+        next_step=msg("ask for it again, or make it again"),
+    )
+
+
 def amount(count: int) -> Text:
     """Return a number of bytes for a reader, rounded up."""
     if count < 1 << 20:
@@ -198,7 +213,9 @@ def plain_name(raw: str, depth: int) -> str:
     Raises:
         Unusable: the name leads out of the folder, or no file of a course has such a one.
     """
-    if any(unicodedata.category(char) in {"Cc", "Cs"} for char in raw):
+    if any(unicodedata.category(char) == "Cs" for char in raw):
+        raise Unusable(msg("has a name that is not UTF-8"))
+    if any(unicodedata.category(char) == "Cc" for char in raw):
         raise Unusable(msg("has a name with control characters"))
     name = unicodedata.normalize("NFC", raw).replace("\\", "/")
     if name.startswith("/") or _DRIVE.match(name):
@@ -222,27 +239,36 @@ class Listing:
     Attributes:
         limits: the most that is taken.
         members: how many have come.
+        of_tools: how many besides, in folders of tools.
     """
 
     limits: Limits
     members: int = 0
+    of_tools: int = 0
     _names: dict[str, Member] = field(default_factory=dict)
     _refused: list[Refused] = field(default_factory=list)
     _spelled: dict[str, set[str]] = field(default_factory=dict)
     _twice: set[str] = field(default_factory=set)
 
-    def count(self) -> None:
-        """Count a member of any kind.
+    def count(self, name: str = "") -> bool:
+        """Count a member of any kind; return False if it is of a folder that tools have made.
+
+        A student's own Git and Python folders have thousands of files, and none that is asked for.
 
         Raises:
             BoxError: there are more than the limit.
         """
+        if not TOOLS.isdisjoint(name.split("/")[:-1]):
+            self.of_tools += 1
+            if self.of_tools <= self.limits.members * _TOOLS_TIMES:
+                return False
         self.members += 1
         if self.members > self.limits.members:
             raise BoxError(
                 msg("it holds more than {count} files.", count=self.limits.members),
                 next_step=self.limits.instead,
             )
+        return True
 
     def refuse(self, raw: str, why: Text) -> None:
         """Refuse a member."""

@@ -5,7 +5,37 @@ Nothing here knows where an error comes from. `cli` turns an error into its text
 
 from __future__ import annotations
 
-from vmmlab.base.message import Text
+import errno
+from collections.abc import Mapping
+from typing import Final
+
+from vmmlab.base.message import Text, msg
+
+_REASONS: Final[Mapping[int, Text]] = {
+    errno.EACCES: msg("permission denied"),
+    errno.EPERM: msg("operation not permitted"),
+    errno.ENOENT: msg("no such file or directory"),
+    errno.EEXIST: msg("file exists"),
+    errno.ENOTDIR: msg("not a directory"),
+    errno.EISDIR: msg("is a directory"),
+    errno.ENOTEMPTY: msg("directory not empty"),
+    errno.ENAMETOOLONG: msg("file name too long"),
+    errno.ELOOP: msg("too many levels of symbolic links"),
+    errno.EROFS: msg("read-only file system"),
+    errno.ENOSPC: msg("no space left on device"),
+    errno.EDQUOT: msg("disk quota exceeded"),
+    errno.EFBIG: msg("file too large"),
+    errno.EIO: msg("input/output error"),
+    errno.ENOMEM: msg("cannot allocate memory"),
+    errno.EMFILE: msg("too many open files"),
+    errno.ENFILE: msg("too many open files in system"),
+    errno.ESTALE: msg("stale file handle"),
+    errno.EBUSY: msg("device or resource busy"),
+    errno.EXDEV: msg("invalid cross-device link"),
+    errno.ECONNREFUSED: msg("connection refused"),
+    errno.EADDRINUSE: msg("address already in use"),
+}
+"""What Linux says of common errors: English it has at every place, this can be translated."""
 
 
 class VmmlabError(Exception):
@@ -81,6 +111,8 @@ class InfraError(VmmlabError):
     exit_code = 3
 
 
-def os_reason(error: OSError) -> str:
+def os_reason(error: OSError) -> Text:
     """Return what the system says about an error, in lower case, to be part of a sentence."""
+    if known := _REASONS.get(error.errno or 0):
+        return known
     return (error.strerror or str(error)).lower()

@@ -13,6 +13,7 @@ from typing import Final
 
 from vmmlab.base.box import (
     SUBMISSION,
+    TOOLS,
     Box,
     BoxError,
     Limits,
@@ -112,6 +113,8 @@ def _walk(
             raw = "/".join(part.replace("\\", "_") for part in here)  # no separator on this system
             try:
                 found = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(found.st_mode) and entry.name in TOOLS:
+                    continue
                 if stat.S_ISDIR(found.st_mode):
                     if len(here) >= listing.limits.depth:
                         listing.refuse(

@@ -36,10 +36,13 @@ _NOT_CP932: Final = re.compile(
 )
 """What cp932 makes of letters with accents in other encodings: Möller, François, Élise."""
 
+_EMPTY: Final = ",;\t\r\n "  # what an empty line of a table has
 _SHOWN: Final = 60
 _BLIND: Final = ("participant", "参加者")
 _FAMILY_FIRST: Final = re.compile(r"[\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
 """A name in Chinese characters, kana or Hangul: the family name is written first."""
+
+_CANVAS_OWN: Final = ("Points Possible", "Student, Test")  # a row of points; a trial student
 
 Kind = Literal["plain", "worksheet", "canvas"]
 
@@ -217,7 +220,7 @@ def read_roster(path: Path) -> Mapping[str, Entry]:
         )
     reading = _Reading(path)
     lines = io.StringIO(text, newline="")
-    above = 1 if _HINT.match(text) and lines.readline() else 0
+    above = _above(lines, text)
     reader = csv.DictReader(lines, delimiter=separator(text), strict=True)
     try:
         header = _header(path, tuple(reader.fieldnames or ()))
@@ -240,6 +243,15 @@ def read_roster(path: Path) -> Mapping[str, Entry]:
             expected=msg("a line for each student, below the first line"),
         )
     return MappingProxyType(reading.entries)
+
+
+def _above(lines: io.StringIO, text: str) -> int:
+    """Skip what a spreadsheet has put above the header, and return how many lines that were."""
+    count = 1 if _HINT.match(text) and lines.readline() else 0
+    while (line := lines.readline()) and not line.strip(_EMPTY):
+        count += 1
+    lines.seek(lines.tell() - len(line))
+    return count
 
 
 def decoded(data: bytes) -> str | None:
@@ -276,9 +288,9 @@ def _text(data: bytes, encoding: str) -> str | None:
 
 def separator(text: str) -> str:
     """Return what separates the fields of a table, by its first line."""
-    first = re.sub(r'"[^"]*"', "", text.split("\n", 1)[0])
     if match := _HINT.match(text):
         return match[1]
+    first = re.sub(r'"[^"]*"', "", text.lstrip(_EMPTY).split("\n", 1)[0])
     return max(_SEPARATORS, key=lambda one: first.count(one))
 
 
@@ -320,7 +332,7 @@ def _is_student(header: _Header, row: Mapping[str | None, str | None]) -> bool:
     if header.kind != "canvas":
         return True
     first = (row.get(header.first) or "").strip()
-    return bool(first) and first != "Points Possible"
+    return bool(first) and first not in _CANVAS_OWN
 
 
 def _entry(header: _Header, row: Mapping[str | None, str | None], place: str) -> Entry:
@@ -339,7 +351,7 @@ def _entry(header: _Header, row: Mapping[str | None, str | None], place: str) ->
         name = name or number[: found.start()].strip() if found else name
         number = found[1] if found else number
     student = next(filter(None, map(value, ("id", "user", "idnumber", "sis"))), "")
-    if header.kind == "worksheet" and not student:
+    if header.kind != "plain" and not student:  # Canvas hides logins from some teachers
         email = value("email")
         student = email if valid_id(email) else made_id(name, number)
     if not valid_id(student):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from vmmlab import __version__
-from vmmlab.base.errors import UsageError, VmmlabError
+from vmmlab.base.errors import UsageError, VmmlabError, os_reason
 from vmmlab.base.importpath import no_modules_from_here
 from vmmlab.base.message import msg
 from vmmlab.base.notices import listening
@@ -50,6 +51,12 @@ _ClickError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "
 STOPPED: Final = 130
 _FAILED: Final = 3
 _READER_GONE: Final = 128 + signal.SIGPIPE
+_LOOP: Final = re.compile(r"Symlink loop from '(.*)'")
+_OF_PLACES: Final = (
+    *(errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EMFILE, errno.ENFILE),
+)
+"""What the system says of a place: that it is so is no bug of ours."""
 
 app = typer.Typer(
     name="vmmlab",
@@ -111,9 +118,24 @@ _AUTHORS: Final = ("mutants", "new-lab", "release", "wheel", "check-course")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every error becomes text on stderr."""
     no_modules_from_here(sys.path, os.environ)
+    _streams_are_open()
     with terminable() as signals:
         code = _run(sys.argv[1:] if argv is None else list(argv))
     return 128 + signals[0] if signals else code
+
+
+def _streams_are_open() -> None:
+    """Open what whoever called us has closed, `vmmlab … >&-`: no file may get the number of one."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _run(words: list[str]) -> int:
@@ -149,17 +171,35 @@ def _run(words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _READER_GONE
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            explain(_disk_is_full(error), say)
+        host = _of_the_host(error)
+        if host is not None:
+            explain(host, say)
         else:
             explain_bug(error, say)
         return _FAILED
 
 
-def _disk_is_full(error: OSError) -> UsageError:
+def _of_the_host(error: Exception) -> UsageError | None:
+    """Return what is wrong with the disk or the folders of this machine; None: it is a bug."""
+    if isinstance(error, MemoryError):
+        return UsageError(
+            msg("there is not enough memory"),
+            next_step=msg("Run it again when less is running on this machine."),
+        )
+    if isinstance(error, RuntimeError) and (loop := _LOOP.match(str(error))):  # pathlib's own
+        error = OSError(errno.ELOOP, os.strerror(errno.ELOOP), loop[1])
+    if not isinstance(error, OSError):
+        return None
     place = error.filename2 or error.filename
-    full = msg("the disk is full ({place})", place=place) if place else msg("the disk is full")
-    return UsageError(full, next_step=msg("free some space, then run this again"))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        full = msg("the disk is full ({place})", place=place) if place else msg("the disk is full")
+        return UsageError(full, next_step=msg("free some space, then run this again"))
+    if not place or error.errno not in _OF_PLACES:
+        return None
+    return UsageError(
+        msg("{path}: cannot be used: {reason}.", path=place, reason=os_reason(error)),
+        next_step=msg("see what is at this place, and who may read and write there"),
+    )
 
 
 def _language(words: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from vmmlab.base.errors import SubmissionError, UngradableError, os_reason
 from vmmlab.base.message import Text, listed, msg, nmsg
 from vmmlab.base.text import clean_line
 from vmmlab.base.workspacefile import PREBUILT_FOLDER, STATE_FOLDER
+from vmmlab.course.likeness import instead_of, other_kind
 from vmmlab.course.model import Course, Lab
 
 MAX_BYTES: Final = 256 * 1024
@@ -263,6 +264,8 @@ def _read(folder: int, name: str, own: bool, beside: Sequence[str]) -> bytes:
 def _must_be_text(data: bytes) -> None:
     if len(data) > MAX_BYTES:
         raise _Unusable(msg("is larger than {max_bytes} KiB", max_bytes=MAX_BYTES // 1024))
+    if kind := other_kind(data):
+        raise _Unusable(msg("is not source code, but {kind}", kind=kind))
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
         raise _Unusable(msg("is not text: it contains a zero byte in line {line}", line=line))
@@ -285,33 +288,9 @@ def _why(error: OSError, parent: int, name: str, wanted: str, beside: Sequence[s
 
 
 def _missing(name: str, there: Iterable[str]) -> Text:
-    """Return that a file is missing; say so if it is there in other letters."""
-    alike = in_other_case(name, there)
-    if alike is None:
-        return msg("is missing")
-    return msg(
-        "is missing; {alike} is there, but upper and lower case differ", alike=clean_line(alike)
-    )
-
-
-def in_other_case(path: str, there: Iterable[str]) -> str | None:
-    """Return the first of some names that differs from a file's in upper and lower case only.
-
-    Args:
-        path: the file's name; folders before it do not count.
-        there: the names, which may have other folders or an archive before them, as
-            `upload.zip: lab3/AP_start.c`.
-    """
-    name = _last_part(path)
-    for one in there:
-        end = _last_part(one)
-        if end != name and end.casefold() == name.casefold():
-            return one
-    return None
-
-
-def _last_part(path: str) -> str:
-    return path.rpartition("/")[2].rpartition(": ")[2]
+    """Return that a file is missing; say so if it is there under a slightly other name."""
+    found = instead_of(name, there)
+    return msg("is missing; {found}", found=found) if found else msg("is missing")
 
 
 def _kind(mode: int) -> Text:

@@ -17,6 +17,7 @@ from typing import Final
 from vmmlab.base import archive
 from vmmlab.base.box import SUBMISSION, Box, BoxError, Limits, Refused, Unusable, refusal, too_large
 from vmmlab.base.message import msg
+from vmmlab.course.likeness import packed_otherwise
 from vmmlab.course.model import Course
 from vmmlab.course.submission import MAX_BYTES
 
@@ -82,7 +83,11 @@ def files_of(box: Box, course: Course, labs: Sequence[str], limits: Limits = SUB
     with ExitStack() as opened:
         boxes: list[tuple[str, Box]] = [("", box)]
         for name in box.names:
-            if archive.named_archive(name) and not _litter(name):
+            if _litter(name):
+                continue
+            if why := packed_otherwise(name):
+                refused.append(refusal(name, why))
+            elif archive.named_archive(name):
                 try:
                     if len(boxes) > _ARCHIVES:
                         raise Unusable(msg("is one archive too many"))
@@ -94,11 +99,15 @@ def files_of(box: Box, course: Course, labs: Sequence[str], limits: Limits = SUB
                 else:
                     boxes.append((name, inner))
                     refused += [refusal(f"{name}: {one.name}", one.why) for one in inner.refused]
-        opened_names = {name for name, _ in boxes}
+        opened_names = {name for name in box.names if _packed(name)}
         candidates: list[_Candidate] = []
         for around, inside in boxes:
             for name in inside.names:
                 if not around and name in opened_names:
+                    continue
+                if around and _packed(name):
+                    why = msg("is an archive in an archive: it is not opened")
+                    refused.append(refusal(f"{around}: {name}", why))
                     continue
                 found = _candidate(around, name, inside, asked)
                 if found is not None:
@@ -123,6 +132,11 @@ def _asked(course: Course, labs: Sequence[str]) -> tuple[str, ...]:
 def _litter(name: str) -> bool:
     """Return whether macOS or Windows has put a file there, or a tool that students use."""
     return any(part in _LITTER or part.startswith("._") for part in name.split("/"))
+
+
+def _packed(name: str) -> bool:
+    """Return whether a file is an archive by its name, one that is opened or not."""
+    return not _litter(name) and bool(archive.named_archive(name) or packed_otherwise(name))
 
 
 def _candidate(around: str, name: str, box: Box, asked: Sequence[str]) -> _Candidate | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from vmmlab.images.toolchain import BINUTILS_LIMITS, BINUTILS_WALL_S
 _IN = "/vmmlab/in"
 _NO_INITFUNCS = {"__initfunc_end": "__initfunc_start"}
 _MAP_BYTES, _ELF_BYTES = 16 * MIB, 64 * MIB
-_EXTRA_FAILED, _LINK_FAILED, _CONVERSION_FAILED = 41, 42, 43
+_EXTRA_FAILED, _LINK_FAILED, _CONVERSION_FAILED, _OWN_FAILED = 41, 42, 43, 44
+_STUDENTS = "student/"
+_KILLED = 128 + signal.SIGKILL
 
 
 class Linker:
@@ -52,7 +55,7 @@ class Linker:
         self._own = own
         # The link map reports these names, see `vmmlab.images.linemap`.
         self._inputs = {f"provided/{name}": provided.path / name for name in provided.data["order"]}
-        self._inputs |= {f"student/{name}.o": one.path / "lab.o" for name, one in own.items()}
+        self._inputs |= {f"{_STUDENTS}{name}.o": one.path / "lab.o" for name, one in own.items()}
         self._inputs |= {f"prebuilt/{name}.o": one.path / "lab.o" for name, one in prebuilt.items()}
 
     def link(
@@ -92,8 +95,10 @@ class Linker:
             if not done.ok:
                 text = done.stderr.decode(errors="replace")
                 cache.check_room(work, asked=diagnostics.wants_room(text))
-                if done.returncode == _LINK_FAILED and not done.timed_out:
-                    self._check_own(text, files, str(given))
+                if done.returncode in (_LINK_FAILED, _OWN_FAILED) and not done.timed_out:
+                    # Without the student's objects nobody notices that given code lacks a symbol.
+                    sure = done.returncode == _OWN_FAILED and "undefined reference" not in text
+                    self._check_own(text, files, str(given), sure=sure)
                 raise InfraError(
                     msg("{step_name} failed.", step_name=_step_name(done.returncode)),
                     found=diagnostics.last_words(text, done.returncode),
@@ -122,7 +127,11 @@ class Linker:
             (work / "in" / "extra" / "extra.o").symlink_to(out / "extra.o")
 
     def _script(self, given: Path, out: Path) -> str:
-        """Return a shell script: assemble the extra code, link, convert, list the source lines."""
+        """Return a shell script: assemble the extra code, link, convert, list the source lines.
+
+        What fails is tried without the student's objects: if that works, they are the reason. An
+        object can end the linker with an error of its own, which names nobody.
+        """
         tools, options = self._plan.tools, self._plan.options
         steps: list[tuple[list[str], int]] = []
         if options.extra_asm is not None:
@@ -130,19 +139,28 @@ class Linker:
             target = str(out / "extra.o")
             command = tools.compile_argv("extra.S", target, flags=flags, directory=given)
             steps.append((command, _EXTRA_FAILED))
-        elf = str(out / "vmm.elf")
-        link = tools.link_argv(
-            _order(list(self._inputs), options),
-            "vmm.ld",
-            elf,
-            str(out / "map"),
-            replace=options.extra_replaces,
-            symbols=_NO_INITFUNCS if options.no_initfuncs else None,
+        elf, others = str(out / "vmm.elf"), str(out / "others")
+        inputs = _order(list(self._inputs), options)
+        made = ((elf, inputs, False), (others, [i for i in inputs if not _own(i)], True))
+        link, control = (
+            tools.link_argv(
+                objects,
+                "vmm.ld",
+                output,
+                str(out / "map"),
+                replace=options.extra_replaces,
+                partly=partly,
+                symbols=_NO_INITFUNCS if options.no_initfuncs else None,
+            )
+            for output, objects, partly in made
         )
         steps.append((link, _LINK_FAILED))
         steps.append((tools.kernel_argv(elf, str(out / "vmm.elf32")), _CONVERSION_FAILED))
+        convert = tools.kernel_argv(others, str(out / "others32"))
+        tried = f"{{ {shlex.join(control)} && {shlex.join(convert)}; }} >/dev/null 2>&1"
+        own = f"{{ {tried} && exit {_OWN_FAILED}; }}" if self._own else "false"
         listed = f"{shlex.join(tools.lines_argv(elf))} > {shlex.quote(str(out / 'lines'))}"
-        return "; ".join([*(_or_exit(*step) for step in steps), f"{listed} || :"])
+        return "; ".join([*(_or_exit(*step, own) for step in steps), f"{listed} || :"])
 
     def _data(self, out: Path) -> dict[str, Any]:
         own = self._own.values()
@@ -155,15 +173,15 @@ class Linker:
             "uses": sorted({name for entry in own for name in entry.data["uses"]}),
         }
 
-    def _check_own(self, text: str, files: Sequence[str], base: str) -> None:
-        """Raise BuildFailed if the student's code is why the link failed."""
+    def _check_own(self, text: str, files: Sequence[str], base: str, *, sure: bool) -> None:
+        """Raise BuildFailed if the student's code is why the link failed; `sure`: it is."""
         undefined: dict[str, str] = {}
         for entry in self._own.values():
             undefined.update(entry.data["undefined"])
         found = diagnostics.parse_link(text, files, undefined, base)
         found = [one for one in found if one.file]
         log = diagnostics.bounded_log(text, base)
-        if not found and "student/" in text:
+        if not found and (sure or _STUDENTS in text):
             found = [Diagnostic("", 0, 0, "error", diagnostics.last_words(text, 1))]
         if found:
             warned = [
@@ -183,8 +201,14 @@ def _order(names: list[str], options: BuildOptions) -> list[str]:
     return [*first, *rest, *extra]
 
 
-def _or_exit(command: Sequence[str], status: int) -> str:
-    return f"{' '.join(shlex.quote(word) for word in command)} || exit {status}"
+def _own(name: str) -> bool:
+    return name.startswith(_STUDENTS)
+
+
+def _or_exit(command: Sequence[str], status: int, first: str) -> str:
+    """Return a command, and what ends the script if it fails; `first` may end it before."""
+    killed = f"[ $? -eq {_KILLED} ]"  # by the system: that is nobody's fault
+    return f"{shlex.join(command)} || {{ {killed} || {first}; exit {status}; }}"
 
 
 def _step_name(status: int) -> Text:

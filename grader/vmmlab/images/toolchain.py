@@ -122,7 +122,17 @@ class Toolchain:
 
     def merge_argv(self, objects: list[str], output: str) -> list[str]:
         """Return the command that merges a lab's objects and defines their common symbols."""
-        return [self.ld, "-m", _LD_EMULATION[self.arch], "-r", "-d", "-o", output, *objects]
+        return [
+            self.ld,
+            "-m",
+            _LD_EMULATION[self.arch],
+            "-r",
+            "-d",
+            "--no-demangle",
+            "-o",
+            output,
+            *objects,
+        ]
 
     def link_argv(
         self,
@@ -132,6 +142,7 @@ class Toolchain:
         map_file: str,
         *,
         replace: bool = False,
+        partly: bool = False,
         symbols: Mapping[str, str] | None = None,
     ) -> list[str]:
         """Return the command that links the image.
@@ -142,6 +153,7 @@ class Toolchain:
             output: the ELF file.
             map_file: the link map.
             replace: of several definitions of a symbol, use the first instead of failing.
+            partly: symbols may be missing.
             symbols: what symbols of the script are instead, as expressions.
         """
         return [
@@ -155,7 +167,9 @@ class Toolchain:
                 "--compress-debug-sections=none",
             ),
             *("-z", "max-page-size=0x1000", "-z", "noexecstack"),
+            "--no-demangle",  # no C name is mangled, and some that look so take minutes
             *(("-z", "muldefs") if replace else ()),
+            *(("--unresolved-symbols=ignore-all",) if partly else ()),
             *("-T", script, f"-Map={map_file}", "-o", output),
             *(f"--defsym={name}={value}" for name, value in (symbols or {}).items()),
             *objects,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from vmmlab.base.files import write_atomically
+from vmmlab.base.message import msg
 from vmmlab.classroom.gradebook import worksheets
 from vmmlab.classroom.gradebook.worksheets import Graded
 from vmmlab.classroom.intake import Submission
@@ -24,7 +25,7 @@ from vmmlab.worksheet import turns
 
 _SUBMITTED: Final = "submitted"
 _TIMESTAMP: Final = "timestamp.txt"
-_DIED: Final = "the process that graded it died; run the command again"
+_DIED: Final = msg("the process that graded it died; run the command again")
 
 
 def grade(

@@ -21,18 +21,19 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SAWarning
 
 from vmmlab.base.errors import UsageError, VmmlabError
-from vmmlab.base.message import Text, msg
+from vmmlab.base.message import EMPTY, Text, msg
 from vmmlab.base.text import clean, clean_line
 from vmmlab.classroom.gradebook.folder import initialize, is_course_folder
 from vmmlab.classroom.gradebook.quiet import quiet
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.i18n.translate import Reader
+from vmmlab.i18n.translate import Reader, error_text
 from vmmlab.worksheet.autograde import ExecuteApart, must_be_one
 from vmmlab.worksheet.formgrader import instead_for_checks, is_of_checks, next_for_checks
 from vmmlab.worksheet.intake import check_folder
 from vmmlab.worksheet.kernel import shown, why_stopped
 
 _ENGLISH: Final = Reader()
+_SHOWN: Final = 200
 _QUIET: Final = 50  # CRITICAL: the result has the errors
 
 
@@ -48,6 +49,7 @@ class Graded:
         stopped: a text for each cell that was stopped.
         before: it was graded before, and not again.
         problem: why it could not be graded; "" if it could.
+        expected, found, next_step: as for `VmmlabError`, if there is a problem.
         exit_code: 0; 2 if the submission cannot be used; 3 if the grader failed.
     """
 
@@ -57,8 +59,11 @@ class Graded:
     by_hand: float = 0.0
     stopped: tuple[Text, ...] = ()
     before: bool = False
-    problem: str = ""
+    problem: Text = EMPTY
     exit_code: int = 0
+    expected: Text = EMPTY
+    found: Text = EMPTY
+    next_step: Text = EMPTY
 
 
 def grade(
@@ -136,9 +141,9 @@ def lines(
     width = max([width, *(len(one.student) for one in graded)])
     for one in graded:
         if one.problem:
-            first, *rest = clean(one.problem).split("\n")
-            said = say(msg("not graded: {first}", first=say(first))) + "".join(
-                f"\n    {say(line)}" for line in rest
+            first, *rest = clean(_explained(one, say)).split("\n")
+            said = say(msg("not graded: {first}", first=first)) + "".join(
+                f"\n    {line.strip()}" for line in rest
             )
         elif one.before:
             said = say(msg("already graded; --force grades it again"))
@@ -151,6 +156,13 @@ def lines(
         yield f"{clean_line(one.student):{width}}  {lab}  {said}"
         for stop in () if one.before else one.stopped:
             yield f"    {clean_line(say(stop))}"
+
+
+def _explained(one: Graded, say: Reader) -> str:
+    error = VmmlabError(
+        one.problem, expected=one.expected, found=one.found, next_step=one.next_step
+    )
+    return error_text(error, say)
 
 
 class _Recording(Autograde):  # type: ignore[misc]
@@ -248,13 +260,28 @@ def _look_at(app: Any, folder: Path, assignment: str) -> None:
 
 def _graded(app: Any, assignment: str, student: str, problem: Exception | bool | None) -> Graded:
     if isinstance(problem, VmmlabError):
-        return Graded(student, problem=str(problem), exit_code=problem.exit_code)
+        return Graded(
+            student,
+            problem=problem.message,
+            exit_code=problem.exit_code,
+            expected=problem.expected,
+            found=problem.found,
+            next_step=problem.next_step,
+        )
     if isinstance(problem, Exception):
         unusable = type(problem).__module__.startswith(("nbformat", "nbgrader", "jsonschema"))
         unusable = unusable and not isinstance(problem, InvalidEntry)  # the database fails
-        said = str(problem).strip().splitlines()
-        text = f"{type(problem).__name__}: {said[0] if said else ''}"
-        return Graded(student, problem=text, exit_code=2 if unusable else 3)
+        said = clean_line(" ".join(str(problem).strip().splitlines()[:1]), _SHOWN)
+        text = f"{type(problem).__name__}: {said}"  # of a library, in English
+        if unusable:
+            return Graded(
+                student,
+                problem=msg("the worksheet is no notebook that can be read."),
+                exit_code=2,
+                found=text,
+                next_step=msg("ask the student for the notebook itself, as Jupyter saves it"),
+            )
+        return Graded(student, problem=text, exit_code=3)
     points = most = by_hand = 0.0
     with Gradebook(app.coursedir.db_url, app.coursedir.course_id) as book:
         submission = book.find_submission(assignment, student)

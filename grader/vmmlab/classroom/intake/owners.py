@@ -16,20 +16,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Final
 
 from vmmlab.base.archive import SUFFIXES, named_archive
 from vmmlab.base.box import Refused, refusal
-from vmmlab.base.errors import UsageError
 from vmmlab.base.message import EMPTY, Text, msg
-from vmmlab.base.text import clean_line
+from vmmlab.classroom.intake.gradescope import METADATA, named
 from vmmlab.classroom.intake.model import Platform
 from vmmlab.classroom.intake.source import Piece, Source
 from vmmlab.classroom.roster import with_number
-
-METADATA: Final = "submission_metadata.yml"
-"""Gradescope's list of submissions, at the top of its exports."""
 
 _MOODLE: Final = re.compile(
     r"(?P<name>[^_]*)(?:_(?P<number>\d+))?_assign(?:submission|feedback)_(?P<plugin>[a-z]+)"
@@ -41,7 +37,6 @@ _CANVAS: Final = re.compile(
     r"(?:(?P<file>\d+)_(?P<rest>.+)|(?P<online>text|link)\.html)",
     re.DOTALL,
 )
-_SHOWN: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,67 +168,27 @@ def _folders(name: str, is_folder: bool) -> Owner | Refused:
     return refusal(name, msg("has no owner"))
 
 
-# --- Gradescope --------------------------------------------------------------------------------
-
-
 def _gradescope(source: Source) -> Owners:
-    data = _metadata(source)
+    entries = named(source.read(METADATA))
     owners: list[Owner] = []
-    for key, entry in data.items():
-        if not isinstance(entry, Mapping):
-            continue
-        submitters = [one for one in entry.get(":submitters") or () if isinstance(one, Mapping)]
+    others: list[Refused] = []
+    for key, entry in entries.items():
         pieces = (Piece(key),) if source.top.get(key) else ()
-        for one in submitters:
-            hints = (_said(one, ":sid"), _said(one, ":email"))
+        group = key if len(entry.people) > 1 else ""
+        for one in entry.people:
+            hints = tuple(filter(None, (one.sid, one.email)))
+            known = hints[0] if hints else one.name
             owners.append(
-                Owner(
-                    f"{key}/{hints[0] or hints[1] or _said(one, ':name')}",
-                    _said(one, ":name"),
-                    tuple(filter(None, hints)),
-                    group=key if len(submitters) > 1 else "",
-                    received=_time(entry.get(":created_at")),
-                    pieces=pieces,
-                )
+                Owner(f"{key}/{known}", one.name, hints, "", group, None, entry.received, pieces)
             )
-    known = {METADATA, *data}
-    others = [
+        if pieces and not entry.people:
+            others.append(refusal(key, msg("{metadata} names nobody for it", metadata=METADATA)))
+    others += [
         refusal(name, msg("is not in {metadata}", metadata=METADATA))
         for name in source.top
-        if name not in known
+        if name not in {METADATA, *entries}
     ]
     return Owners("gradescope", tuple(owners), tuple(others))
-
-
-def _metadata(source: Source) -> Mapping[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        data = YAML(typ="safe").load(source.read(METADATA).decode())
-    except (YAMLError, UnicodeDecodeError, ValueError) as error:
-        reason = clean_line(str(error).split("\n")[0], _SHOWN)
-        raise UsageError(
-            msg("{metadata} cannot be read: {reason}.", metadata=METADATA, reason=reason)
-        ) from None
-    if not isinstance(data, dict):
-        raise UsageError(
-            msg("{metadata} has no submissions.", metadata=METADATA),
-            expected=msg("the file that Gradescope's export has"),
-        )
-    return {str(key): value for key, value in data.items()}
-
-
-def _said(entry: Mapping[str, Any], key: str) -> str:
-    value = entry.get(key)
-    return "" if value is None else str(value).strip()
-
-
-def _time(value: Any) -> datetime | None:
-    """Return a time of Gradescope's list; its zone is written out."""
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.astimezone(UTC)
-    return None
 
 
 def wrapped(source: Source, like_a_submission: Iterable[str]) -> Source:

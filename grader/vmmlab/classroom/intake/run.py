@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,14 +24,16 @@ from vmmlab.classroom.roster import Entry, made_id, valid_id
 from vmmlab.classroom.students import timestamp
 from vmmlab.course.deadlines import Extension
 from vmmlab.course.digest import digests
+from vmmlab.course.likeness import instead_of
 from vmmlab.course.model import Course
-from vmmlab.course.submission import in_other_case
 from vmmlab.course.upload import WORKSHEETS, Upload, files_of
 
 _SHOWN: Final = 80
 _LEFT_OUT: Final = 200
+_NAMED: Final = 3
 _SUBMITTED: Final = "submitted"  # nbgrader's folder for submissions
 _TIMESTAMP: Final = "timestamp.txt"
+_TIMESTAMP_MOST: Final = 1000  # bytes
 _NOTHING: Final = Upload({}, {}, (), ())
 
 
@@ -100,6 +102,7 @@ def intake(
     found += [_nothing(roster[student], into) for student in absent]
     if roster and (strangers := sorted(claims.keys() - roster.keys())):
         remarks.append(msg("not in the roster: {students}", students=listed(strangers)))
+    remarks += _unread_times(roster.values())
     remarks += _unknown_times(found)
     return Intake(
         platform=owners.platform,
@@ -185,7 +188,7 @@ def _submission(
     if claim is None:
         taken = _Taken(_NOTHING, remark, True, {})
     else:
-        taken = _taken(top, course, owner, entry, labs, platform)
+        taken = _taken(top, course, owner, entry, labs, platform, remarks)
     upload, files = taken.upload, taken.upload.files
     store(into / student, files)
     got = {name.partition("/")[0] for name in files if not name.endswith(WORKSHEETS)}
@@ -242,6 +245,7 @@ def _taken(
     entry: Entry | None,
     labs: Sequence[str],
     platform: Platform,
+    remarks: list[Text],
 ) -> _Taken:
     if owner.problem:
         return _Taken(_NOTHING, msg("it {why}", why=owner.problem), True, {})
@@ -251,8 +255,8 @@ def _taken(
         with opened_pieces(top, owner.pieces) as box:
             upload = files_of(box, course, labs)
             received = dict(_received(course, owner, entry, upload))
-            if platform == "nbgrader":
-                received |= _timestamps(box)
+            if platform == "nbgrader":  # a student can write such a file: what Moodle says counts
+                received = _timestamps(box, owner.key, remarks) | received
     except BoxError as error:
         return _Taken(_NOTHING, error.message, True, {})
     if damaged := [one for one in upload.refused if one.damaged]:
@@ -270,16 +274,22 @@ def _taken(
 
 
 def _nothing_asked_for(course: Course, labs: Sequence[str], there: Sequence[str]) -> Text:
-    """Return that nothing was asked for of what is there; name a file with another case."""
+    """Return that nothing was asked for of what is there; name what could have been meant."""
     for path in (path for lab in labs for path in course.lab(lab).files):
-        if alike := in_other_case(path, there):
+        if found := instead_of(path, there):
             return msg(
-                "none of the files that were asked for is in it; instead of {path} there is "
-                "{alike}: upper and lower case differ",
+                "none of the files that were asked for is in it; {path} is missing; {found}",
                 path=path,
-                alike=clean_line(alike, _SHOWN),
+                found=found,
             )
-    return msg("none of the files that were asked for is in it")
+    names = [clean_line(name, _SHOWN) for name in there]
+    if len(names) > _NAMED:
+        return msg(
+            "none of the files that were asked for is in it, but {names} and {count} more",
+            names=listed(names[:_NAMED]),
+            count=len(names) - _NAMED,
+        )
+    return msg("none of the files that were asked for is in it, but {names}", names=listed(names))
 
 
 def _received(
@@ -295,18 +305,21 @@ def _received(
             yield lab, at
 
 
-def _timestamps(box: Box) -> dict[str, datetime]:
+def _timestamps(box: Box, student: str, remarks: list[Text]) -> dict[str, datetime]:
     """Return the times that nbgrader has written: LAB/timestamp.txt."""
     found: dict[str, datetime] = {}
     for name in box.names:
         lab, _, file = name.partition("/")
         if file == _TIMESTAMP:
             try:
-                at = timestamp(box.read(name).decode().strip())
+                at = timestamp(box.read(name)[:_TIMESTAMP_MOST].decode("utf-8-sig").strip())
             except (Unusable, UnicodeDecodeError):
-                continue
+                at = None
             if at is not None:
                 found[lab] = at
+                continue
+            file_name = clean_line(f"{student}/{name}", _SHOWN)
+            remarks.append(msg("{path}: this is not a time.", path=file_name))
     return found
 
 
@@ -331,6 +344,20 @@ def _late(
             for lab, one in found.items()
         }
     return found
+
+
+def _unread_times(entries: Iterable[Entry]) -> Iterator[Text]:
+    """Yield a remark if Moodle's worksheet has times, or extensions, in an unknown language."""
+    entries = tuple(entries)
+    found = [one.received for one in entries if times.unread(one.received)]
+    found += [one.status for one in entries if times.unread(one.status, inside=True)]
+    if found:
+        yield msg(
+            "times that are not understood: {count}, such as {first}; set Moodle to English or "
+            "Japanese, and download the worksheet again",
+            count=len(found),
+            first=f"'{clean_line(found[0], _SHOWN)}'",
+        )
 
 
 def _unknown_times(submissions: Sequence[Submission]) -> Iterator[Text]:

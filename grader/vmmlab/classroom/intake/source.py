@@ -231,7 +231,8 @@ class ArchiveSource:
         for piece in pieces:
             start = len(f"{self._prefix}{piece.top}/")
             for one in self._below.get(piece.top, ()):
-                listing.count()
+                if not listing.count(one):
+                    continue
                 names[piece.name or one[start:]] = one
             inside = (one for one in self.refused if one.name.startswith(f"{piece.top}/"))
             refused += [replace(one, name=one.name[len(piece.top) + 1 :]) for one in inside]

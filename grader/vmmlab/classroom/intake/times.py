@@ -23,6 +23,8 @@ _JAPANESE: Final = re.compile(
     r"(?:[(（][^)）]*[)）])?\s*(?P<hour>\d{1,2}):(?P<minute>\d\d)"
 )
 
+_YEAR: Final = re.compile(r"(?<!\d)\d{4}(?!\d)")
+
 
 def local_time(text: str) -> datetime | None:
     """Return the time that a text names, without a zone; None: it names none, as "-" does."""
@@ -34,6 +36,16 @@ def time_in(text: str) -> datetime | None:
     """Return the last time that a text names among other words; None: it names none."""
     found = [*_ENGLISH.finditer(text), *_JAPANESE.finditer(text)]
     return _time(max(found, key=lambda one: one.start())) if found else None
+
+
+def unread(text: str, *, inside: bool = False) -> bool:
+    """Return whether a text names a time, since it has a year, that is not understood.
+
+    Args:
+        text: the text.
+        inside: the time stands among other words.
+    """
+    return _YEAR.search(text) is not None and (time_in if inside else local_time)(text) is None
 
 
 def _time(match: re.Match[str] | None) -> datetime | None:

@@ -118,6 +118,7 @@ def _grade(entry: Entry, grades: Grades, say: Reader, done: Filled) -> Grade | N
 
 def _column(table: RawTable, wanted: str, *, exact: bool) -> int:
     titles: list[str] = []
+    like: list[int] = []
     begins = re.compile(rf"{re.escape(wanted)}(?![0-9a-z_])", re.IGNORECASE)
     for index, header in enumerate(table.header):
         match = _TITLE.fullmatch(header)
@@ -127,7 +128,16 @@ def _column(table: RawTable, wanted: str, *, exact: bool) -> int:
         if wanted in (header, match["title"]):
             return index
         if not exact and begins.match(match["title"]):
-            return index
+            like.append(index)
+    if len(like) == 1:
+        return like[0]
+    if like:
+        named = ", ".join(table.header[index] for index in like)
+        raise UsageError(
+            msg("several assignments of this gradebook begin with {wanted!r}.", wanted=wanted),
+            found=clean_line(named, 200),
+            next_step=msg("name it with --column"),
+        )
     missing = msg("this gradebook has no assignment {wanted!r}.", wanted=wanted)
     if not titles:
         raise UsageError(
