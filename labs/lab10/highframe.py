@@ -2,6 +2,7 @@
 
 The firmware's stack may be anywhere in physical memory, and these machines have so little that the
 alias reaches all of it. Only a debugger can write to ROM, by an address that some page tables map.
+Beyond 4 GiB there is nothing at all: there only the address is the grader's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vmmlab.base.message import label
+from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE
 from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.session import Session
 
@@ -19,11 +21,15 @@ from .mending import FRAME, PASSED, REGS_AT, state_of_firmware
 
 _PAGES: Final = range(0xFFE10000, 0xFFF00000, 4096)
 """In the ROM of each OVMF, which ends at 4 GiB; nothing there is read again."""
-_INSIDE: Final = range(0, 0xF00, 16)
+_INSIDE: Final = 0xFC0
+"""Two words of the frame are in the next page: nothing keeps a stack from that."""
+_BEYOND: Final = range(1, 4)  # times 4 GiB
 _FAULT: Final = "exception_panic"
 _FAULTED: Final = label("an exception came")
 _RETURNED: Final = label("the call returned")
 _RFLAGS: Final = 0x202
+_PAGE: Final = 4096
+_RSP_AT: Final = 0x5D8  # in a VMCB
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,11 @@ class HighFrame:
 
     Args:
         address: of the frame.
-        frame: its words.
+        frame: its words; beyond 4 GiB those at the address without its upper half.
         returned: whether the function returned.
         cr2: CR2 then.
         registers: v->regs then, by name.
+        rsp: that in the VMCB then, if it counts.
     """
 
     address: int
@@ -43,6 +50,13 @@ class HighFrame:
     returned: bool
     cr2: int
     registers: dict[str, int] = field(default_factory=dict)
+    rsp: int = 0
+
+    @property
+    def ends_with_its_page(self) -> bool:
+        """Whether an exception came in the window of mapmem, where the first page ends."""
+        inside = MAPMEM_BASE <= self.cr2 < MAPMEM_BASE + MAPMEM_SIZE
+        return not self.returned and inside and self.cr2 % _PAGE < len(FRAME) * 8
 
 
 async def high_frame(session: Session, vcpu: int, back: int) -> HighFrame | None:
@@ -58,15 +72,42 @@ async def high_frame(session: Session, vcpu: int, back: int) -> HighFrame | None
     Returns:
         What came of it; None if this machine has no such ROM.
     """
-    view, choice, places = session.view, session.choice, session.places
+    view, choice = session.view, session.choice
     cr3 = (await state_of_firmware(session)).words["cr3"]
     frame = {name: choice.between(1 << 32, (1 << 46) - 1) for name in FRAME} | {"rflags": _RFLAGS}
     content = struct.pack("<10Q", *frame.values())
-    at = choice.pick(_PAGES) + choice.pick(_INSIDE)
+    at = choice.pick(_PAGES) + _INSIDE
     before = await view.read_if_there(at, len(content))
     await _write_rom(session, at, content, cr3)
     if not before or await view.read_if_there(at, len(content)) != content:
         return None
+    made = HighFrame(at, frame, *await _call(session, vcpu, back, at))
+    await _write_rom(session, at, before, cr3)
+    return made
+
+
+async def frame_beyond(session: Session, vcpu: int, vmcb: int, back: int, low: int) -> HighFrame:
+    """Let the BSP execute svm_state_uefi for a frame beyond 4 GiB, where no memory is.
+
+    Args:
+        session: the boot.
+        vcpu: the physical address of the struct vcpu.
+        vmcb: that of its VMCB.
+        back: where the function returns to.
+        low: where a frame is, below 4 GiB.
+    """
+    content = struct.unpack("<10Q", await session.gdb.read_phys(low, 8 * len(FRAME)))
+    at = session.choice.pick(_BEYOND) << 32 | low
+    found = await _call(session, vcpu, back, at)
+    rsp = int.from_bytes(await session.gdb.read_phys(vmcb + _RSP_AT, 8), "little")
+    return HighFrame(at, dict(zip(FRAME, content, strict=True)), *found, rsp)
+
+
+async def _call(
+    session: Session, vcpu: int, back: int, at: int
+) -> tuple[bool, int, dict[str, int]]:
+    """Let the BSP execute svm_state_uefi; return whether it returned, CR2, and v->regs then."""
+    view, places = session.view, session.places
     await session.gdb.write_phys(view.phys("uefi_state"), at.to_bytes(8, "little"))  # its rsp
     await places.unwatch(_FAULT)
     await places.watch(_FAULTED, view.addr(_FAULT))
@@ -77,9 +118,8 @@ async def high_frame(session: Session, vcpu: int, back: int) -> HighFrame | None
         await places.unwatch(one)
     await places.watch(_FAULT)
     values = struct.unpack("<14Q", await view.read_if_there(vcpu + REGS_AT, 8 * len(PASSED)))
-    await _write_rom(session, at, before, cr3)
     registers = dict(zip(PASSED, values, strict=True))
-    return HighFrame(at, frame, returned, (await session.gdb.registers(0)).cr2, registers)
+    return returned, (await session.gdb.registers(0)).cr2, registers
 
 
 async def _write_rom(session: Session, at: int, content: bytes, cr3: int) -> None:

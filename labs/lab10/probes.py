@@ -21,7 +21,7 @@ from vmmlab.probes.guest import STARTS, GuestProbe
 from vmmlab.probes.registry import probe
 from vmmlab.x86.vmcb import VMCB_BYTES, Vmcb, VmcbSegment, vmcb_of
 
-from .highframe import HighFrame, high_frame
+from .highframe import HighFrame, frame_beyond, high_frame
 from .mending import (
     EVENTINJ,
     FRAME,
@@ -38,7 +38,7 @@ from .mending import (
     mend,
     state_of_firmware,
 )
-from .system import load_system_segments, other_segments, system_segments
+from .system import load_system_segments, number, other_segments, system_segments
 
 DONE: Final = "guest_done"
 FAILED: Final = "guest_failed"
@@ -70,7 +70,7 @@ _APIC_ID_AT: Final = 12  # in struct pcpu, behind the padding
 _VCPU_APIC_ID_AT: Final = 128  # in struct vcpu
 _EFER_LMA_LME: Final = 0x500
 PAGE_BYTES: Final = 4096
-_FLAGS: Final = 0xED5  # those that POPFQ can set in ring 0, TF excepted
+_FLAGS, _MORE_FLAGS = 0xED5, 0x240002  # those that POPFQ can set in ring 0, TF excepted
 
 MSRS: Final = {
     "star": 0xC0000081, "lstar": 0xC0000082, "cstar": 0xC0000083, "sfmask": 0xC0000084,
@@ -118,6 +118,7 @@ class State:
         mended: in the call with the firmware's own state it returned too, and what it made there
             was put right.
         high: what came of another call, with a frame where the VMM has no alias.
+        beyond: the same beyond 4 GiB.
     """
 
     state: dict[str, int]
@@ -132,6 +133,7 @@ class State:
     registers: dict[str, int] = field(default_factory=dict)
     mended: bool = False
     high: HighFrame | None = None
+    beyond: HighFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,7 +412,9 @@ class DelayedProbe(GuestProbe):
         again = registers.context
         await self._put_back(session, kept, again)
         high = await high_frame(session, vcpu, back)
-        self._note(session, state=self._seen.state and replace(self._seen.state, high=high))
+        await self._put_back(session, kept, again)
+        beyond = await frame_beyond(session, vcpu, vmcb, back, low + _FRAME)
+        self._note(session, state=replace(self._seen.state or made, high=high, beyond=beyond))
         await self._put_back(session, kept, again)
         await self._mend(session, vcpu, vmcb, back)
 
@@ -452,30 +456,30 @@ class DelayedProbe(GuestProbe):
             table[8 * index : 8 * index + 8] = own_gdt[selector & ~7 : (selector & ~7) + 8]
             selectors[name] = 8 * index
         await gdb.write_phys(low + _GDT, bytes(table))
-        frame = {name: _number(session) for name in FRAME}
-        frame["rflags"] = choice.below(1 << 12) & _FLAGS | 2
+        frame = {name: number(session) for name in FRAME}
+        frame["rflags"] = choice.below(1 << 12) & _FLAGS | _MORE_FLAGS
         await gdb.write_phys(low + _FRAME, struct.pack("<10Q", *frame.values()))
         words |= {
             "rsp": low + _FRAME,
-            "cr3": _number(session) & -PAGE_BYTES,
+            "cr3": number(session) & -PAGE_BYTES,
             "cr4": words["cr4"] ^ 0x4C8 | 0x200,  # OSXMMEXCPT, PGE, MCE, DE
             "cr0": words["cr0"] ^ 0x10022,  # WP, NE, MP
             "efer": words["efer"] ^ 0x801 | _EFER_LMA_LME,  # NXE, SCE
-            "fs_base": _number(session),
-            "gs_base": _number(session),
+            "fs_base": number(session),
+            "gs_base": number(session),
         }
         tables = {
             "gdtr": (low + _GDT, len(table) - 1),
-            "idtr": (_number(session), choice.between(0x100, 0xFFF)),
+            "idtr": (number(session), choice.between(0x100, 0xFFF)),
         }
         flat = [tables[one][part] for one in ("gdtr", "idtr") for part in (1, 0)]
         raw = UEFI_STATE.pack(*words.values(), *flat, *selectors.values())
         await gdb.write_phys(uefi_state, raw)
-        msrs = {name: _number(session) & 0x7FFF_FFFF_FFFF for name in MSRS}
+        msrs = {name: number(session) & 0x7FFF_FFFF_FFFF for name in MSRS}
         msrs["sfmask"] &= 0xFFFFFFFF
         msrs["sysenter_cs"] &= 0xFFFF
-        for name, number in MSRS.items():
-            if not await write_msr(session, 0, number, msrs[name]):
+        for name, register in MSRS.items():
+            if not await write_msr(session, 0, register, msrs[name]):
                 msrs.pop(name)
         self._pat = msrs["g_pat"] = await read_msr(session, 0, _MSR_PAT) or 0
         if await write_msr(session, 0, _MSR_PAT, _OTHER_PAT):
@@ -491,8 +495,3 @@ class DelayedProbe(GuestProbe):
         await gdb.write_phys(vmcb + SHADOW, (choice.word() | 1).to_bytes(8, "little"))
         await gdb.write_phys(vmcb + EVENTINJ, (choice.word() | VALID).to_bytes(8, "little"))
         await gdb.write_phys(vcpu + REGS_AT, choice.randbytes(8 * len(PASSED)))
-
-
-def _number(session: Session) -> int:
-    """Return a canonical address in the lower half, none of whose halves is 0."""
-    return session.choice.between(1, 0x3FFF) << 32 | session.choice.between(1, 0xFFFFFFFF)

@@ -34,12 +34,17 @@ async def system_segments(session: Session) -> dict[str, VmcbSegment]:
     return found
 
 
+def number(session: Session) -> int:
+    """Return a canonical address in the lower half, none of whose halves is 0."""
+    return session.choice.between(1, 0x3FFF) << 32 | session.choice.between(1, 0xFFFFFFFF)
+
+
 def other_segments(session: Session) -> dict[str, VmcbSegment]:
     """Return a TR and an LDTR, all of whose parts are the grader's."""
     choice, found = session.choice, {}
     for name, kind in (("tr", _BUSY_TSS), ("ldtr", _LDT)):
         selector = 8 * choice.between(1, 0x1FFF)
-        base = choice.between(1, 0x3FFF) << 32 | choice.between(1, 0xFFFFFFFF)
+        base = number(session)
         attrib = kind | choice.pick(_MORE_BITS)
         found[name] = VmcbSegment(selector, attrib, choice.between(0x67, 0xFFFFF), base)
     return found

@@ -351,12 +351,23 @@ def registers_are_the_callers(boot):
 
 def found_anywhere(made):
     """Fail if the frame is not found where the VMM has no alias of physical memory."""
-    high = made.high
+    high, beyond = made.high, made.beyond
     wrong = [one for one in KEPT if high and high.registers[one] != high.frame[one]]
     if not wrong:
+        if beyond and all(beyond.registers[one] == beyond.frame[one] for one in KEPT):
+            fail(
+                "frame-address-cut",
+                cpu=0,
+                place=STATE,
+                expected=msg("the frame is found at {address:#x}", address=beyond.address),
+                observed=msg(
+                    "the registers are those at {address:#x}", address=beyond.address & 0xFFFFFFFF
+                ),
+                goes_on=made.mended,
+            )
         return
     fail(
-        "frame-by-its-alias",
+        "frame-cut-at-a-page" if high.ends_with_its_page else "frame-by-its-alias",
         cpu=0,
         place=STATE,
         expected=msg(
@@ -382,6 +393,10 @@ def guest_is_where_the_caller_is(boot):
         ("status-not-success", "rax", 0),
     ):
         compared(made, cause, [(f"vmcb->{name}", getattr(vmcb, name), wanted)])
+    beyond = made.beyond
+    if beyond and beyond.returned:
+        wanted = beyond.address + 8 * len(FRAME)
+        compared(made, "rsp-cut", [("vmcb->rsp", beyond.rsp, wanted)])
     if vmcb.interrupt_shadow & 1 or vmcb.eventinj & EVENT_VALID:
         what = "interrupt_shadow" if vmcb.interrupt_shadow & 1 else "eventinj"
         fail(

@@ -59,6 +59,7 @@ class Call:
         after: where uefi_call returned to; None if it did not return.
         above_before: the firmware's stack from its RSP on, before the call.
         above_after: the same after it.
+        state_changed: offset of a byte of uefi_state that is not as before the call; None if all is.
         astray: the function was not reached, and the BSP came to this address of the VMM in page
             tables that do not have the VMM there; None if it did not.
     """
@@ -77,6 +78,7 @@ class Call:
     after: Moment | None = None
     above_before: Hex = b""
     above_after: Hex = b""
+    state_changed: int | None = None
     astray: int | None = None
 
 
@@ -140,6 +142,7 @@ class Realmode(LabEvidence):
         call: the grader's call of uefi_call.
         allocations: calls of alloc_realmodemem: first the VMM's own, then those of the grader.
         refused: one that cannot be satisfied.
+        refused_more: another one, for so many KiB that 16 bits do not hold their number.
         aligned: arguments and results of align_apinit_addr.
         apinit_addr: the variable, when the APs are left to the firmware.
     """
@@ -148,5 +151,6 @@ class Realmode(LabEvidence):
     call: Call | None = None
     allocations: tuple[Allocation, ...] = ()
     refused: Allocation | None = None
+    refused_more: Allocation | None = None
     aligned: tuple[tuple[int, int], ...] = ()
     apinit_addr: int | None = None

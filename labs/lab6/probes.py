@@ -34,6 +34,7 @@ _LEFT_KIB = 7  # of low memory, for the calls that ask for all of it and for mor
 
 _PAGE = 4096
 _UP_TO = 1 << 30  # bytes of physical memory that have an alias
+_STATE_BYTES = 88
 _STATE = {
     "rsp": (0, 8), "cr3": (16, 8), "gdt_limit": (56, 2), "gdt_base": (58, 8), "idt_limit": (66, 2),
     "idt_base": (68, 8), "cs": (76, 2), "ss": (78, 2), "ds": (80, 2), "es": (82, 2),
@@ -181,6 +182,8 @@ class FirmwareCallsProbe(RealmodeProbe):
         await self.call(session, "uefi_call", low + _CODE, *arguments)
         kept = {name: int.from_bytes(choice.randbytes(8), "little") for name in _KEPT}
         await session.gdb.write_registers(0, kept)
+        state_at = view.phys("uefi_state")
+        state = await session.gdb.read_phys(state_at, _STATE_BYTES)
         made = Call(
             low + _CODE,
             arguments,
@@ -209,10 +212,13 @@ class FirmwareCallsProbe(RealmodeProbe):
         elif (astray := await self._astray(session)) is not None:
             self.note(session, call=replace(made, astray=astray))
             return False
+        state_after = await session.gdb.read_phys(state_at, _STATE_BYTES)
+        differs = (at for at in range(_STATE_BYTES) if state[at] != state_after[at])
         made = replace(
             made,
             after=await moment(session),
             above_after=await view.read_if_there(firmware.rsp, _ABOVE),
+            state_changed=next(differs, None),
         )
         self.note(session, call=made)
         await session.places.unwatch(RETURNED)
@@ -405,6 +411,10 @@ class LowMemoryProbe(RealmodeProbe):
             self.note(session, allocations=tuple(done))
         if done[-1].ended:
             await _set_word(session, _LEFT_KIB)
+            if self.leave_word:
+                size = (1 << 26) + choice.between(1, 1000)
+                self.note(session, refused_more=await self._allocation(session, size))
+                await _set_word(session, _LEFT_KIB)
             size = _LEFT_KIB * 1024 + choice.between(1, 1000)
             if self.leave_word:
                 size = (1 << 32) - choice.between(1, 1000)

@@ -208,8 +208,16 @@ def memory_is_above_the_limit(boot, one, earlier):
 @check("lab6.bios.refused", BIOS, also=SEABIOS, after="lab6.bios.memory")
 def too_much_is_refused(boot):
     """If there is less low memory than asked for, alloc_realmodemem panics."""
-    refused = needed(the_lab(boot).refused)
+    refused, more = needed(the_lab(boot).refused), the_lab(boot).refused_more
     expected = msg("{size} bytes of {kib} KiB: panic", size=refused.size, kib=refused.word[0])
+    if more is not None and more.returned is not None:
+        fail(
+            "kib-cut",
+            cpu=0,
+            place=ALLOCATE,
+            expected=msg("{size} bytes of {kib} KiB: panic", size=more.size, kib=more.word[0]),
+            observed=msg("alloc_realmodemem returned {address:#x}", address=more.returned),
+        )
     if not refused.panicked:
         again = any(reads_no_more(one, earlier) for _, one, earlier in allocations(boot))
         rounded = refused.size > MASK_32 - 1024
@@ -601,6 +609,15 @@ def registers_are_preserved(boot):
                 "memory from {top:#x} on is as it was", top=needed(the_lab(boot).firmware).rsp
             ),
             observed=msg("it has changed"),
+        )
+    if call.state_changed is not None:
+        fail(
+            "firmwares-state-changed",
+            cpu=0,
+            place=CALL,
+            expected=msg("uefi_state is as it was"),
+            observed=msg("its byte {offset} has changed", offset=call.state_changed),
+            goes_on=True,
         )
 
 

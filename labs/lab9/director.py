@@ -16,7 +16,7 @@ from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.milestones import rest_places
-from vmmlab.observe.session import Session
+from vmmlab.observe.session import Session, Watcher
 
 from .evidence import Reaction, Sent
 from .script import OTHERS, SIPI, X2APIC_ALL, XAPIC_ALL, Expected, Sending, after
@@ -58,8 +58,12 @@ _SHORT: Final = 8  # the first attempt of a CPU that runs alone is this much sho
 _SPIN: Final = 200
 _STACK_WORDS: Final = 64
 _RUNS_MOST: Final = 2000  # VMRUNs of a command that takes long
-_LET_GO: Final = (5, 17, 11, 29, 0)
-"""How many instructions the others execute each time when a CPU waits for one of them."""
+_TURNS: Final = 80
+"""So many turns all CPUs get, of which one waits for another one: a lock is held no longer."""
+_SHARE: Final = 8
+"""Instructions of the one that waits, for each one of the others: longer than a look at a lock."""
+_LET_GO_MOST: Final = 40
+"""So often a CPU is let go again, as long as it comes further each time."""
 
 
 @dataclass
@@ -84,9 +88,9 @@ class Director:
         Returns:
             How that ended, and the place where it is, "" if it is at none.
         """
-        for steps in _LET_GO:
+        for _ in range(_LET_GO_MOST):
             verdict, place = await self._run(cpu, *places)
-            if verdict != "waits" or await self.in_guest(cpu) or not await self._let_go(cpu, steps):
+            if verdict != "waits" or await self.in_guest(cpu) or not await self._let_go(cpu):
                 break
         return verdict, place
 
@@ -109,21 +113,47 @@ class Director:
             return verdict, place if verdict == "reached" else ""
         return "budget", ""
 
-    async def _let_go(self, cpu: int, steps: int) -> bool:
-        """Step the other CPUs that are in the VMM: one of them may hold a lock.
+    async def _let_go(self, cpu: int, watcher: Watcher | None = None) -> bool:
+        """Step all CPUs that are in the VMM by turns: one of them may hold a lock.
+
+        Args:
+            cpu: the CPU that waits.
+            watcher: awaited after each of its instructions.
 
         Returns:
-            Whether there are any.
+            Whether it has come out of its loop. At a place it stands still.
         """
+        session = self.session
+        loop = {(await session.view.state(cpu)).pc}
+
+        async def watch(state: CpuState) -> None:
+            loop.add(state.pc)
+            if watcher is not None:
+                await watcher(state)
+
+        def out(state: CpuState) -> bool:
+            return state.pc not in loop or bool(session.places.at(state.pc))
+
+        verdict, _ = await session.step_until(
+            cpu, lambda now: bool(session.places.at(now.pc)), budget=_SPIN, watcher=watch
+        )
+        if verdict == "reached":
+            return True
+        for _ in range(_TURNS):
+            if not await self._step_others(cpu):
+                return False
+            verdict, _ = await session.step_until(cpu, out, budget=_SHARE, watcher=watcher)
+            if verdict == "reached":
+                return True
+        return False
+
+    async def _step_others(self, cpu: int) -> bool:
+        """Step each other CPU that is in the VMM once; return whether there are any."""
         session, found = self.session, False
         for other in set(range(session.inputs.cpus)) - {cpu}:
-            for _ in range(steps):
-                state = await session.view.state(other)
-                if state.pc < VMM_BASE or session.places.at(state.pc):
-                    break
-                if not await session.step(other):
-                    break
-                found = True
+            state = await session.view.state(other)
+            if state.pc >= VMM_BASE and not session.places.at(state.pc):
+                found = await session.step(other) or found
         return found
 
     async def still_waits(self, cpu: int) -> Verdict:
@@ -378,9 +408,16 @@ class Director:
 
         state = await session.view.state(cpu)
         seen.append(await self.gif_after(cpu, state, gif))
-        verdict, state = await session.step_until(
-            cpu, lambda now: now.pc in targets, budget=_SPIN, watcher=watch
-        )
+        for _ in range(_LET_GO_MOST):
+            verdict, state = await session.step_until(
+                cpu, lambda now: now.pc in targets, budget=_SPIN, watcher=watch
+            )
+            if verdict != "waits" or not await self._let_go(cpu, watch):
+                break
+            state = await session.view.state(cpu)
+            if state.pc in targets:
+                verdict = "reached"
+                break
         reached = targets.get(state.pc, "") if verdict == "reached" else ""
         return reached, seen[-2]  # the last one is what the instruction there would make of it
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vmmlab.observe.evidence import LabEvidence, Verdict
 from vmmlab.observe.place import Place
 
-from .script import INIT, LOGICAL, OTHERS, SIPI, X2APIC_ALL, Expected, Sending
+from .script import ASSERT, INIT, LEVEL, LOGICAL, OTHERS, SIPI, X2APIC_ALL, Expected, Sending
 
 VCPU_WAITS: Final = 0x100
 VCPU_RUNS: Final = 0x200
@@ -301,6 +301,19 @@ class Sent:
         """Whether a CPU that is counted only in handle_ap_start did not get the SIPI."""
         left = (one for one in self.reactions if one.expected.kind == "starts")
         return self.sending.late and any(one.verdict == "waits" for one in left)
+
+    @property
+    def level_misread(self) -> bool:
+        """Whether it was not taken, and differs from others by its level."""
+        alike = self.sending.emulated and not self.sending.low & ASSERT
+        return alike and not self.ap_starts and not self.right
+
+    @property
+    def again(self) -> Sending | None:
+        """What is sent in its place, so that one mistake is not that of all that follows."""
+        if self.level_misread:
+            return replace(self.sending, low=self.sending.low & ~LEVEL | ASSERT, late=False)
+        return replace(self.sending, late=False) if self.overlooked else None
 
     @property
     def right(self) -> bool:

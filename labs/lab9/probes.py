@@ -178,17 +178,17 @@ class ProcessorsProbe(AskingProbe):
     ) -> bool:
         """Send one after the other; stop at the first that does not come out right.
 
-        If a CPU is overlooked that is counted only in handle_ap_start, the same is sent again when
-        it is counted: what comes then has nothing to do with when it is.
+        If a CPU is overlooked that is counted only in handle_ap_start, or something is not taken
+        for its level, the same is sent again without that: what comes then is another matter.
         """
         running = {0}
         for number, sending in enumerate(sendings):
             before = set(running)
             sent = await director.send(sending, running, number)
             self.keep(session, sent)
-            if sent.overlooked and not session.ended:
+            if (again := sent.again) is not None and not session.ended:
                 running = before
-                sent = await director.send(replace(sending, late=False), running, number)
+                sent = await director.send(again, running, number)
                 self.keep(session, sent)
             if not sent.goes_on or session.ended:
                 return False

@@ -151,7 +151,7 @@ def everything(vectors: Iterable[int], aps: Iterable[int]) -> tuple[Sending, ...
         Sending(b, INIT & ~ASSERT, c),  # by another CPU than the BSP; only level makes it de-assert
         Sending(b, SIPI | v[5], c, late=True),  # c has begun before
         Sending(c, INIT | SELF, 0),
-        Sending(a, SIPI & ~ASSERT | v[6], c),
+        Sending(a, SIPI & ~ASSERT | LEVEL | v[6], c),  # only INIT can be level de-assert
         Sending(c, INIT, c),  # its own id, without a shorthand
         Sending(0, INIT | OTHERS, 0),
         Sending(0, DEASSERT, same_dest=True),  # the NMIs have not changed a destination of 0 either

@@ -491,8 +491,9 @@ def processors_are_started_first(boot):
         if sent.ap_starts != 1:
             if not sent.ap_starts:
                 wrong(boot, sent, sent.sender, "init-not-taken")
+            missed = "taken-for-deassert" if sent.level_misread else "ap-start-not-called"
             fail(
-                "ap-start-not-called" if not sent.ap_starts else "ap-start-called-again",
+                missed if not sent.ap_starts else "ap-start-called-again",
                 cpu=sent.sending.sender,
                 place="localapic_icr",
                 expected=msg("{what}: one call of handle_ap_start", what=what(sent.sending)),
@@ -596,7 +597,7 @@ def reactions(boot, mode, kind, meant=None):
     """What CPUs did that had to do this after INIT or SIPI; fail if none came as far."""
     found = []
     for sent in sent_so_far(boot, lambda one: one.mode == mode):
-        for one in (sent.sender, *sent.reactions):
+        for one in () if sent.level_misread else (sent.sender, *sent.reactions):
             if one.expected.kind == kind and meant in (None, one.expected.meant):
                 found.append((sent, one))
     if not found:
@@ -668,6 +669,15 @@ def waits_with_gif(direct):
             )
 
 
+def of_vector_0(direct):
+    """The step and the function that has not taken 0 for a vector, as far as the state tells."""
+    if direct.ran:
+        return {"step": "lab9.1", "place": ENTER}
+    if direct.startup == direct.vector:
+        return {"step": "lab9.2", "place": WAIT}
+    return {"step": "lab9.7", "place": SIGNAL_SIPI}
+
+
 def begins_by_a_call(boot, direct):
     """Fail if an AP did not begin at the vector of a SIPI that a call of the grader let come."""
     for one in direct:
@@ -677,6 +687,8 @@ def begins_by_a_call(boot, direct):
             cause = cause if one.cs is None else "begins-elsewhere"
             cause = "enter-runs-too-early" if one.ran else cause
             found = origin(direct, cause)
+            if one.cs is None and not one.vector and all(other.right for other in direct[:-1]):
+                cause, found = "vector-0-forgotten", of_vector_0(one)
             expected = msg(
                 "{function} is called for CPU {cpu}, before it waits: CPU {cpu} begins at "
                 "{vector:#x}000",

@@ -46,9 +46,10 @@ localapic_delayed_ap_start (void (*start) (void))
  * On entry: the BSP, once; svm_vminit has been called, SVM is on, and the guest
  * does not run.  uefi_state is the firmware's state at uefi_entry, and at the
  * physical address uefi_state.rsp there is a struct uefi_frame
- * (include/uefi.h).  The VMM has left the firmware's DR6, DR7, TR, LDTR, PAT
- * and all MSRs that VMSAVE stores as they were; FS and GS are the VMM's.  All
- * that this function has to set may hold anything.
+ * (include/uefi.h), anywhere in memory: above 4 GiB, too, and on two pages.
+ * The VMM has left the firmware's DR6, DR7, TR, LDTR, PAT and all MSRs that
+ * VMSAVE stores as they were; FS and GS are the VMM's.  All that this function
+ * has to set may hold anything.
  *
  * Must: set the guest's state in v->vmcb and v->regs.  Nothing else in *v or in
  * the VMCB changes.

@@ -26,7 +26,8 @@
  * Then come back whole: CR3, GDTR, IDTR, CS, SS, DS, ES and RSP are as they
  * were on entry, so are RBX, RBP and R12 to R15 and the base of GS, interrupts
  * are off, RFLAGS.DF is 0, and RAX holds all 64 bits that function returned.
- * Interrupts are off before anything of the VMM's is in use again. */
+ * Interrupts are off before anything of the VMM's is in use again.  uefi_state
+ * is as it was: the next call begins with it, too. */
 
 #include "layout.h"
 #include "todo.h"

@@ -25,7 +25,7 @@ def more_processors(boot):
     """With 6 CPUs, too, each INIT and SIPI comes to those that are meant, and to no other."""
     lab.counted_in_time(boot)
     for sent in lab.sent_so_far(boot, lambda one: True):
-        if sent.overlooked:  # the same comes again
+        if sent.again:  # the same comes again
             continue
         for one in (sent.sender, *sent.reactions, *sent.idle):
             lab.wrong(boot, sent, one, lab.cause_of(sent, one))
