@@ -59,7 +59,7 @@ class Call:
         after: where uefi_call returned to; None if it did not return.
         above_before: the firmware's stack from its RSP on, before the call.
         above_after: the same after it.
-        state_changed: offset of a byte of uefi_state that is not as before the call; None if all is.
+        state_changed: offset of a byte of uefi_state that has changed; None if none has.
         astray: the function was not reached, and the BSP came to this address of the VMM in page
             tables that do not have the VMM there; None if it did not.
     """
