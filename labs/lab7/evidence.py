@@ -54,12 +54,14 @@ class Reset:
         ip: its third one.
         vmcb: the VMCB when it had returned.
         registers: v->regs then, by name.
+        before: the VMCB when it was called.
     """
 
     cs: int
     ip: int
     vmcb: Vmcb
     registers: dict[str, int]
+    before: Vmcb | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,8 @@ class SvmCpu:
         after_nmi: what it came to when nmi_handler had returned after an exit by NMI: its next
             VMRUN ("reached"), or something else; "" if that was not tried.
         changed_by_nmi: what its VMCB did not hold any more at that VMRUN.
+        svme_after_nmi: EFER.SVME in it then, after a guest that has cleared it; None if that was
+            not tried.
         last: its VMCB when the boot ended.
     """
 
@@ -231,6 +235,7 @@ class SvmCpu:
     failed: tuple[Result, ...] = ()
     after_nmi: Verdict | Literal[""] = ""
     changed_by_nmi: tuple[Difference, ...] = ()
+    svme_after_nmi: bool | None = None
     last: Vmcb | None = None
 
 

@@ -20,7 +20,7 @@ from vmmlab.observe.session import Session
 from vmmlab.probes.base import note_allocation
 from vmmlab.probes.guest import GUEST_ENTRY, STARTS, VMRUN, GuestProbe
 from vmmlab.probes.registry import probe
-from vmmlab.x86.vmcb import MSR_VM_HSAVE_PA, VMCB_BYTES, vmcb_of
+from vmmlab.x86.vmcb import EFER_SVME, MSR_VM_HSAVE_PA, VMCB_BYTES, Vmcb, vmcb_of
 
 from .asking import CPUID, IOIO, VMMCALL
 from .crossing import LEFT, PASSED, RUN, named
@@ -45,7 +45,8 @@ _STATE: Final = (0x400, 0x5F8 + 8)
 """The part of a VMCB that svm_reset sets, but for CR2 and what the control area has of it."""
 _KEPT: Final = ((0x4A0, 0x4CB), (0x4CC, 0x4D0), (0x4D8, 0x548), (0x580, 0x5D8), (0x5E0, 0x5F8))
 """Reserved fields in it."""
-_SHADOW, _EVENTINJ, _CR2 = 0x68, 0xA8, 0x640
+_SHADOW, _EVENTINJ, _CR2, _EFER = 0x68, 0xA8, 0x640, 0x4D0
+_INTERCEPT1, _INTERCEPT1_MSR = 0xC, 1 << 28
 _EFER_MORE: Final = (1 << 11, 1 << 0)
 """NXE on the CPUs with an even number, SCE on the others: this VMM uses neither."""
 _KEPT_BY_NMI: Final = (
@@ -85,6 +86,8 @@ class SvmProbe(TurnsProbe):
     """The arguments that svm_reset has got in place of those that were asked for."""
     _replaced: bool = field(default=False, init=False)
     _preparing: set[int] = field(default_factory=set, init=False)
+    _ready: dict[int, Vmcb] = field(default_factory=dict, init=False)
+    """The VMCB of each CPU when svm_reset was called."""
     _bodies: dict[int, bytes] = field(default_factory=dict, init=False)
     """The VMCB of each CPU when svm_reset had returned, as it is in use."""
 
@@ -162,6 +165,7 @@ class SvmProbe(TurnsProbe):
         if pages := self._pages.get(cpu):  # this guest does not run again
             at = pages[0] - VMM_BASE + _CR2
             await session.gdb.write_phys(at, session.choice.randbytes(8))
+        cleared = await self._clear_svme(session, cpu)
         before = await self._fields(session, cpu)
         await session.gdb.write_registers(cpu, {"rip": back, "rsp": rsp})
         for address in self._runs_at or ():
@@ -171,9 +175,25 @@ class SvmProbe(TurnsProbe):
         after = await self._fields(session, cpu)
         lost = [Difference(name, before[name], after[name]) for name in before if name in after]
         changed = tuple(one for one in lost if one.wanted != one.found)
+        if cleared is not None and verdict == "reached":
+            efer = await session.view.read_u32(cleared)
+            self._note(cpu, svme_after_nmi=bool(efer & EFER_SVME))
         self._note(cpu, after_nmi=verdict, changed_by_nmi=changed)
         session.held.add(cpu)
         session.finished = session.held.issuperset(session.view.ap_indices)
+
+    async def _clear_svme(self, session: Session, cpu: int) -> int | None:
+        """Let the guest of a CPU have cleared EFER.SVME; return where its EFER is in the VMCB.
+
+        A VMM that intercepts MSRs need not let a guest do that.
+        """
+        pages, view = self._pages.get(cpu), session.view
+        at = pages[0] - VMM_BASE if pages else 0
+        if not at or await view.read_u32(at + _INTERCEPT1) & _INTERCEPT1_MSR:
+            return None
+        efer = await view.read_u32(at + _EFER)
+        await session.gdb.write_phys(at + _EFER, (efer & ~EFER_SVME).to_bytes(4, "little"))
+        return at + _EFER
 
     async def _fields(self, session: Session, cpu: int) -> dict[str, int]:
         """Return fields of the guest's state that the VMCB of a CPU holds."""
@@ -244,6 +264,8 @@ class SvmProbe(TurnsProbe):
         self._pages[cpu] = await self._mender(session).made(
             vcpu - VMM_BASE, vmcb_at, host_at, self._roots.get(cpu, 0), used, body
         )
+        ready = await view.read_if_there(self._pages[cpu][0] - VMM_BASE, VMCB_BYTES)
+        self._ready[cpu] = vmcb_of(ready)
         await self._fill(session, vcpu - VMM_BASE, self._pages[cpu][0] - VMM_BASE)
         await self._prepared(session, cpu)
 
@@ -272,7 +294,8 @@ class SvmProbe(TurnsProbe):
         body = await session.view.read_if_there(at, VMCB_BYTES)
         raw = await session.view.read_if_there(vcpu + REGS_AT - VMM_BASE, 8 * len(PASSED))
         if len(body) == VMCB_BYTES and raw:
-            self._note(cpu, reset=Reset(*self._chosen[cpu], vmcb_of(body), named(raw)))
+            before = self._ready.get(cpu)
+            self._note(cpu, reset=Reset(*self._chosen[cpu], vmcb_of(body), named(raw), before))
             cs, ip = self._asked[cpu]
             rdx = 0 if cpu else _BIOS_DRIVE
             await self._mender(session).reset(vcpu - VMM_BASE, at, cs, ip, rdx=rdx)

@@ -450,6 +450,27 @@ def segments_are_those_of_real_mode(boot, cpu):
         )
 
 
+def control_area_is_kept(cpu, reset):
+    """Fail if svm_reset has cleared what svm_vminit has set."""
+    before, after = reset.before, reset.vmcb
+    if before is None:
+        return
+    words = [f"intercept{at - 2}" for at in (3, 4)]
+    pairs = [*zip(words, before.intercepts[3:], after.intercepts[3:], strict=True)]
+    for name in ("guest_asid", "np_enable", "n_cr3", "iopm_base_pa", "g_pat"):
+        pairs.append((name, getattr(before, name), getattr(after, name)))
+    for name, was, now in pairs:
+        if was and not now:
+            fail(
+                "reset-clears-too-much",
+                cpu=cpu.index,
+                place="svm_reset",
+                expected=msg("{name} = {value:#x}", name=name, value=was),
+                observed=msg("{name} = {value:#x}", name=name, value=now),
+                goes_on=True,
+            )
+
+
 @check("lab7.reset.registers", FOUR, also=THERE, per="cpu", after="lab7.vmcb.own")
 def registers_are_those_after_init(boot, cpu):
     """svm_reset sets control, debug and general registers as after INIT, whatever was there."""
@@ -479,6 +500,7 @@ def registers_are_those_after_init(boot, cpu):
             ("cpl", 0, vmcb.cpl),
         ),
     )
+    control_area_is_kept(cpu, reset)
     drive = reset.registers["rdx"] if cpu.index == 0 else 0
     state_is(
         boot,
@@ -802,6 +824,14 @@ def goes_on_after_nmi(boot, cpu):
                     name=one.name,
                     value=one.found,
                 ),
+            )
+        if recorded(boot, cpu).svme_after_nmi is False:
+            fail(
+                "svme-lost",
+                cpu=cpu.index,
+                place=msg("svm_start_vm, after VMEXIT_NMI"),
+                expected=msg("EFER.SVME is 1 at VMRUN, although the guest has cleared it"),
+                observed=msg("EFER.SVME is 0 after an exit by NMI"),
             )
         return
     fail(

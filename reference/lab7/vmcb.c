@@ -76,7 +76,9 @@ svm_vminit (struct vcpu *v, u64 n_cr3)
  *     CR3, CR4: 0.  DR6: 0xFFFF0FF0.  DR7: 0x400.
  *   - EFER: SVME, without which VMRUN refuses a guest, and no other bit.
  *   - RFLAGS: 2, whose bit is always set.  RIP: ip.  RAX, RSP and all of
- *     v->regs: 0.  No interrupt shadow, no event to inject. */
+ *     v->regs: 0.  No interrupt shadow, no event to inject.
+ *
+ * What svm_vminit has set stays as it is. */
 void
 svm_reset (struct vcpu *v, u16 cs, u16 ip)
 {
