@@ -1,8 +1,11 @@
 """Why a CPU of lab 7 did not come as far as a check expects."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from vmmlab.checks import fail, fail_if, listed, missing, msg
+from vmmlab.diagnosis.bsp import exception_text
+from vmmlab.diagnosis.halting import crash
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.observe.guest import CpuGuest
 from vmmlab.x86.vmcb import (
@@ -207,7 +210,6 @@ def faulted(boot, cpu):
     taken = cpu.exception
     if taken is None:
         return
-    code = cpu.end_code
     if taken.vector == GENERAL_PROTECTION and taken.place.symbol.startswith("svm_init"):
         fail(
             "hsave-not-aligned",
@@ -226,20 +228,10 @@ def faulted(boot, cpu):
             observed=msg("exception 6, invalid opcode: EFER = {efer:#x}", efer=cpu.end.efer),
             step="lab7.1" if not cpu.end.efer & EFER_SVME else "",
         )
-    fail(
-        "exception-in-the-vmm",
-        cpu=cpu.index,
-        place=taken.place.text,
-        expected=msg("the CPU goes on"),
-        observed=msg(
-            "exception {vector}, address {address:#x}, GS base {gs:#x}",
-            vector=taken.vector,
-            address=taken.cr2,
-            gs=cpu.end.gs_base,
-        )
-        if taken.vector == PAGE_FAULT
-        else msg("exception {vector} at {code}", vector=taken.vector, code=code),
-    )
+    observed = exception_text(taken)
+    if taken.vector == PAGE_FAULT:  # currentcpu is read through GS
+        observed = msg("{what}; GS base {gs:#x}", what=observed, gs=cpu.end.gs_base)
+    fail_if(replace(crash(cpu), observed=observed, next=""))  # causes.yml says more
 
 
 def stopped(boot, cpu, expected):
@@ -303,6 +295,8 @@ def said_in_panic(boot, cpu):
 
 def reset_or_panic(boot, cpu, expected):
     """Fail if a CPU panicked, or if the machine was reset while it ran."""
+    if cpu.panicked and cpu.panicked.place.lab_function in FUNCTIONS.keys() - {"svm_start_vm"}:
+        fail_if(crash(cpu), expected=expected)
     last = next((run.exit for run in reversed(guest_of(boot, cpu).runs) if run.exit), None)
     if cpu.end_kind == "panic" and last is not None:
         fail(

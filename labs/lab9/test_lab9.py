@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from vmmlab import checks
 from vmmlab.checks import fail, fail_if, listed, missing, msg, needed
+from vmmlab.diagnosis.halting import crash
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.observe.guest import CpuGuest
 from vmmlab.probes import guest
@@ -58,7 +59,7 @@ def stopped(boot, cpu, expected, cause="guest-did-not-get-there"):
     """Fail because a CPU did not come as far as expected: say what stopped it."""
     fail_if(stopped_at_todo(boot), expected=expected)
     for one in (boot.cpus[cpu], *boot.cpus):
-        crashed(one, expected)
+        fail_if(crash(one), expected=expected)
     missing(
         cause,
         cpu=cpu,
@@ -66,30 +67,6 @@ def stopped(boot, cpu, expected, cause="guest-did-not-get-there"):
         expected=expected,
         observed=msg("CPU {cpu} ended there", cpu=cpu),
     )
-
-
-def crashed(cpu, expected):
-    """Fail if a CPU took an exception in the VMM, or if the VMM panicked on it."""
-    if cpu.exception is not None:
-        fail(
-            "exception-in-the-vmm",
-            cpu=cpu.index,
-            place=cpu.exception.place.text,
-            expected=expected,
-            observed=msg(
-                "exception {vector}, address {address:#x}",
-                vector=cpu.exception.vector,
-                address=cpu.exception.cr2,
-            ),
-        )
-    if cpu.end_kind == "panic":
-        fail(
-            "vmm-panic",
-            cpu=cpu.index,
-            place=cpu.end_place.text,
-            expected=expected,
-            observed=msg("the VMM panicked"),
-        )
 
 
 # --- what a CPU did, in words ---------------------------------------------------------------------
@@ -200,7 +177,7 @@ def wrong(boot, sent, reaction, cause, step="", *, place="", goes_on=False):
     if reaction.verdict in ("halted", "shutdown"):
         fail_if(stopped_at_todo(boot), expected=expected)
         for one in boot.cpus:
-            crashed(one, expected)
+            fail_if(crash(one), expected=expected)
     if reaction.not_looked_for:
         cause, step, place = "init-not-looked-for", "lab9.1", ENTER
     elif cause == "init-not-obeyed" and not step and not sent.ap_starts:
@@ -328,7 +305,7 @@ def no_guest_before_a_sipi(boot, ap):
     if found.then == "waits":
         return
     fail_if(stopped_at_todo(boot, [boot.cpus[ap.index]]), expected=expected)
-    crashed(boot.cpus[ap.index], expected)
+    fail_if(crash(boot.cpus[ap.index]), expected=expected)
     place = needed(found.then_place).text
     fail(
         "halts-instead" if found.then == "halted" else "does-not-wait",
@@ -571,7 +548,7 @@ def init_to_itself(boot):
     if seen(boot).stopped_at_many:
         expected = msg("the guest goes on after {count} INITs to a CPU that waits", count=TIMES)
         fail_if(stopped_at_todo(boot), expected=expected)
-        crashed(boot.cpus[0], expected)
+        fail_if(crash(boot.cpus[0]), expected=expected)
         fail(
             "sender-stops",
             cpu=0,

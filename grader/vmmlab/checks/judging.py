@@ -16,6 +16,7 @@ from vmmlab.checks.scoring import Case
 from vmmlab.checks.subjects import JudgedCpu
 from vmmlab.diagnosis.bsp import bsp_stopped
 from vmmlab.diagnosis.cut_short import cut_short, not_begun
+from vmmlab.diagnosis.halting import stopped_by_an_ap
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.failure import Failure
 from vmmlab.observe.cpu import CpuRecord
@@ -133,7 +134,11 @@ class _asking:
         failure = error.failure
         about = self._boots if error.boot is None else [error.boot]
         for boot in about if error.absent else ():
-            first = what_stopped(self._check, boot) if isinstance(boot, Observation) else None
+            first = (
+                what_stopped(self._check, boot, failure.cpu)
+                if isinstance(boot, Observation)
+                else None
+            )
             if first is not None:
                 failure = replace(first, expected=failure.expected or first.expected)
                 about = [boot]
@@ -165,9 +170,16 @@ def _where_it_ended(boot: object, failure: Failure) -> Failure:
     return replace(failure, cpu=0, place=failure.place or place, observed=observed)
 
 
-def what_stopped(check: Check, boot: Observation) -> Failure | None:
-    """Return what stopped the BSP first, or a CPU at a TODO if the check asks for all CPUs."""
+def what_stopped(check: Check, boot: Observation, cpu: int | None = None) -> Failure | None:
+    """Return what stopped the BSP first, or a CPU at a TODO if the check asks for all CPUs.
+
+    Args:
+        check: the check.
+        boot: the boot.
+        cpu: index of the CPU that did not come as far as it should, if the check says which.
+    """
     if check.todo_of_any_cpu and (todo := stopped_at_todo(boot)):
         return todo
     by = check.bsp_in
-    return bsp_stopped(boot, by=by if isinstance(by, str) else by(boot))
+    found = bsp_stopped(boot, by=by if isinstance(by, str) else by(boot))
+    return found or stopped_by_an_ap(boot, cpu or 0)

@@ -8,6 +8,7 @@ from typing import Final
 from vmmlab.base.message import Text, listed, msg
 from vmmlab.diagnosis.bsp import bsp_stopped, code_text, exception_text
 from vmmlab.diagnosis.cut_short import cut_short
+from vmmlab.diagnosis.halting import gave_up
 from vmmlab.diagnosis.passage import disturbed
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.diagnosis.trampoline import died_in_trampoline, missed_trampoline
@@ -118,7 +119,7 @@ def why_not_all_parked(boot: Observation) -> Failure | None:
         if found := parked_by_itself(cpu):
             return found
     for ap in boot.aps:
-        if _gave_up(ap):
+        if gave_up(ap):
             return why_not(boot, ap, PARKED)
     for ap in boot.aps:
         if not ap.reached(NUMBERED):
@@ -322,11 +323,6 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
     )
 
 
-def _gave_up(cpu: CpuRecord) -> bool:
-    """Whether an AP has taken an exception or called panic: it does nothing more."""
-    return cpu.exception is not None or cpu.panicked is not None
-
-
 def _stopped(cpu: CpuRecord, cause: str, expected: Text) -> Failure:
     """Return what an AP did that took an exception or called panic.
 
@@ -392,7 +388,7 @@ def _stuck_later(boot: Observation, cpu: CpuRecord, expected: Text) -> Failure:
             "{cpu} has taken *apinitlock and left the boot stack: it must release the lock now.",
             cpu=before[0].name,
         )
-    if _gave_up(cpu):
+    if gave_up(cpu):
         return _stopped(cpu, cause, expected)
     reset = boot.how_ended == "shutdown"
     how = msg("the machine reset") if reset else msg("it ended {ending}", ending=cpu.ended)
