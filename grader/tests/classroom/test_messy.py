@@ -249,6 +249,23 @@ def test_lines_are_counted_from_the_top_of_the_file(tmp_path: Path) -> None:
         read_roster(path)
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('"ada,Ada,L\n', "a quote that nothing closes"),
+        ('ada,"A"da,L\n', "a quote inside of a cell"),
+        (f"ada,{'A' * 200_000},L\n", "a cell that is too long"),
+    ],
+)
+def test_a_table_that_cannot_be_read(tmp_path: Path, row: str, words: str) -> None:
+    path = tmp_path / "roster.csv"
+    path.write_text(f"{HEAD}{row}")
+    with pytest.raises(UsageError, match="cannot be read") as caught:
+        read_roster(path)
+    assert words in ENGLISH(caught.value.found)
+    assert no_english(JAPANESE(caught.value.found))
+
+
 CANVAS = """\
 Student,ID,SIS User ID,SIS Login ID,Section,lab1 worksheet (8),lab1 (9)
 ,,,,,Manual Posting,

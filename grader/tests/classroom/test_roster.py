@@ -204,7 +204,7 @@ def test_names_in_shift_jis(tmp_path: Path, name: str) -> None:
         ("", "roster.csv:1: the roster has no column id"),
         ("id\n../x\n", "roster.csv:2: '../x' cannot be"),
         ("id,last_name\nalice,Liddell, A.\n", "roster.csv:2: more fields than"),
-        ('id,last_name\nalice,"Liddell\n', "unexpected end"),
+        ('id,last_name\nalice,"Liddell\n', "nothing closes"),
         ('id,last_name\nalice,"Liddell,A\nb,"C",D\n', "a quote that opens a cell closes it"),
     ],
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmmlab.base.errors import CourseError
+from vmmlab.base.errors import CourseError, os_reason
 from vmmlab.base.message import msg
 
 Loc = Sequence[str | int]
@@ -77,7 +77,7 @@ def read(path: Path) -> YamlFile:
             msg("{name}:{line}: this is not UTF-8 text.", name=name, line=line)
         ) from None
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os_reason(error)
         raise CourseError(
             msg("{name}: cannot be read: {reason}.", name=name, reason=reason)
         ) from None

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from vmmlab.base.errors import UsageError, os_reason
-from vmmlab.base.message import msg
+from vmmlab.base.message import Text, msg
 from vmmlab.base.notices import notify
 from vmmlab.base.text import clean_line
 
@@ -232,9 +232,7 @@ def read_roster(path: Path) -> Mapping[str, Entry]:
         raise UsageError(
             msg("{path}: the table cannot be read.", path=path),
             expected=msg("a quote that opens a cell closes it, and a quote in a cell is doubled"),
-            found=msg(
-                "after line {line_num}: {error}", line_num=above + reader.line_num, error=str(error)
-            ),
+            found=_unreadable(str(error), above + reader.line_num),
             next_step=msg("save the roster as CSV UTF-8"),
         ) from None
     if not reading.entries:
@@ -243,6 +241,14 @@ def read_roster(path: Path) -> Mapping[str, Entry]:
             expected=msg("a line for each student, below the first line"),
         )
     return MappingProxyType(reading.entries)
+
+
+def _unreadable(error: str, line: int) -> Text:
+    if "unexpected end" in error:
+        return msg("after line {line_num}: a quote that nothing closes", line_num=line)
+    if "limit" in error:
+        return msg("after line {line_num}: a cell that is too long", line_num=line)
+    return msg("after line {line_num}: a quote inside of a cell", line_num=line)
 
 
 def _above(lines: io.StringIO, text: str) -> int:

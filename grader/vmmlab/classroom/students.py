@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from vmmlab.base.errors import UsageError
+from vmmlab.base.errors import UsageError, os_reason
 from vmmlab.base.message import msg
 from vmmlab.classroom.roster import valid_id
 from vmmlab.course.ids import LAB_NAME
@@ -99,9 +99,8 @@ def read_timestamp(path: Path) -> datetime | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            msg("{path}: cannot be read: {error}.", path=path, error=str(error))
-        ) from None
+        why = os_reason(error) if isinstance(error, OSError) else msg("it is not UTF-8 text")
+        raise UsageError(msg("{path}: cannot be read: {reason}.", path=path, reason=why)) from None
     moment = timestamp(text)
     if moment is None:
         raise UsageError(

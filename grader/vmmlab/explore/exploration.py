@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
-from vmmlab.base.errors import UsageError
+from vmmlab.base.errors import UsageError, os_reason
 from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
 from vmmlab.base.messagedata import TextData, TextForm, to_json
@@ -261,7 +261,7 @@ def write_json(found: Exploration, path: Path) -> None:
     except OSError as error:
         raise UsageError(
             msg("The exploration cannot be written to {path}.", path=path),
-            found=error.strerror or str(error),
+            found=os_reason(error),
             next_step=msg("Name a file in a folder that exists and is writable."),
         ) from error
 

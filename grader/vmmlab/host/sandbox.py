@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal
 
-from vmmlab.base.errors import InfraError
+from vmmlab.base.errors import InfraError, os_reason
 from vmmlab.base.message import Text, msg
 from vmmlab.host import bubblewrap, container
 from vmmlab.host.cgroup import Group
@@ -264,7 +264,7 @@ class Sandbox:
                     msg(
                         "{command} could not be started: {reason}.",
                         command=command[0],
-                        reason=str(error.strerror or error),
+                        reason=os_reason(error),
                     ),
                     next_step=msg("Run `vmmlab doctor`."),
                 ) from error

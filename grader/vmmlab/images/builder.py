@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.files import cache_dir as default_cache_dir
 from vmmlab.base.files import staged
 from vmmlab.base.message import msg
@@ -176,7 +176,7 @@ class Builder:
         except OSError as error:
             raise InfraError(
                 msg("The prebuilt objects could not be written to {out_dir}.", out_dir=out_dir),
-                found=f"{error.filename}: {error.strerror}",
+                found=msg("{path}: {why}", path=error.filename, why=os_reason(error)),
                 next_step=msg(
                     "Free some space or make the folder writable, then run the command again."
                 ),

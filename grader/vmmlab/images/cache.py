@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmmlab.base.errors import InfraError
+from vmmlab.base.errors import InfraError, os_reason
 from vmmlab.base.message import msg
 from vmmlab.base.removal import remove_tree
 from vmmlab.base.scratch import scratch_folder
@@ -323,7 +323,7 @@ class Cache:
             return self._full_error()
         return InfraError(
             msg("The build cache in {directory} cannot be used.", directory=self.directory),
-            found=f"{error.filename or self.directory}: {error.strerror or error}",
+            found=msg("{path}: {why}", path=error.filename or self.directory, why=os_reason(error)),
             next_step=msg(
                 "Make that directory writable, or put the cache elsewhere with XDG_CACHE_HOME=DIR."
             ),

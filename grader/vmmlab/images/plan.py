@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vmmlab.base.errors import InfraError
+from vmmlab.base.errors import InfraError, os_reason
 from vmmlab.base.message import Text, msg
 from vmmlab.images import objects, toolchain
 from vmmlab.images.cache import digest, digest_files
@@ -70,7 +70,7 @@ class Tree:
         except OSError as error:
             raise InfraError(
                 msg("The given VMM code cannot be read."),
-                found=f"{error.filename}: {error.strerror}",
+                found=msg("{path}: {why}", path=error.filename, why=os_reason(error)),
                 next_step=msg("Check out the whole kit again."),
             ) from error
         if not provided:

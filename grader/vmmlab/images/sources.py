@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from vmmlab.base.errors import InfraError, UsageError
+from vmmlab.base.errors import InfraError, UsageError, os_reason
 from vmmlab.base.message import msg
 from vmmlab.images.model import CohortLike, LabLike
 
@@ -50,7 +50,7 @@ class FromReference:
             except OSError as error:
                 raise InfraError(
                     msg("The reference has no {name}.", name=name),
-                    found=f"{path}: {error.strerror}",
+                    found=msg("{path}: {why}", path=path, why=os_reason(error)),
                     next_step=msg(
                         "Check out the whole kit, or use the prebuilt objects of a release."
                     ),
@@ -87,7 +87,7 @@ class Prebuilt:
             raise UsageError(
                 msg("There is no prebuilt object for {lab}.", lab=lab),
                 expected=str(path),
-                found=error.strerror or str(error),
+                found=os_reason(error),
                 next_step=msg(
                     "If the deadline of {lab} has not passed, its prebuilt object is not "
                     "available yet: build from your own files only (make vmm). Otherwise "

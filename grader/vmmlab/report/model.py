@@ -285,7 +285,7 @@ def write_json(report: Report, path: Path, places: Mapping[str, str] | None = No
             kind = InfraError
         raise kind(
             msg("the report could not be written to {path}.", path=path),
-            found=error.strerror or type(error).__name__,
+            found=os_reason(error),
             next_step=msg("name a file in a folder that exists and that you may write to")
             if kind is UsageError
             else msg("free some space, then grade again"),

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from vmmlab.base.errors import UsageError
+from vmmlab.base.errors import UsageError, os_reason
 from vmmlab.base.files import write_atomically
 from vmmlab.base.message import msg
 from vmmlab.base.text import clean_line
@@ -157,6 +157,6 @@ def write(text: str, path: Path) -> None:
     except OSError as error:
         raise UsageError(
             msg("{path} cannot be written.", path=path),
-            found=error.strerror or type(error).__name__,
+            found=os_reason(error),
             next_step=msg("name a file in a folder that exists and that you may write to"),
         ) from None

@@ -107,7 +107,7 @@ def new(
         if isinstance(error, OSError):
             raise InfraError(
                 msg("the workspace could not be written to {dest}.", dest=dest),
-                found=error.strerror or str(error),
+                found=os_reason(error),
                 next_step=msg("nothing was left behind; fix this and try again"),
             ) from error
         raise

@@ -20,7 +20,7 @@ from vmmlab.author.release.leaks import leaks, misplaced
 from vmmlab.author.release.pages import unlink
 from vmmlab.author.release.selfstudy import add_solutions, named_kind
 from vmmlab.author.release.worksheets import worksheets
-from vmmlab.base.errors import CourseError, InfraError, UsageError
+from vmmlab.base.errors import CourseError, InfraError, UsageError, os_reason
 from vmmlab.base.message import Text, msg
 from vmmlab.course import materials
 from vmmlab.course.cohort import Cohort
@@ -111,7 +111,7 @@ def release(
     except OSError as error:
         raise InfraError(
             msg("the release could not be written to {dest}.", dest=dest),
-            found=error.strerror or str(error),
+            found=os_reason(error),
             next_step=msg("nothing was left behind; fix this and try again"),
         ) from error
     return Released(dest, count, notes)
