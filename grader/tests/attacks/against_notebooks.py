@@ -21,7 +21,7 @@ import nbformat
 from vmmlab.base.errors import SubmissionError
 from vmmlab.host.rlimits import ResourceLimits
 from vmmlab.host.sandbox import Sandbox
-from vmmlab.worksheet import apart, guard, intake, kernel
+from vmmlab.worksheet import apart, guard, handedin, intake, kernel
 from vmmlab.worksheet.kernel import Kernel
 from vmmlab.worksheet.two_kernels import Timing
 
@@ -143,7 +143,41 @@ def _graded(cells: list[str], depth: int, folder: Path) -> str:
     return ""
 
 
+NO_SHEETS = {
+    "a worksheet that is `null`": {"worksheet.ipynb": b"null"},
+    "a worksheet that is a number without end": {"worksheet.ipynb": b"1e999999"},
+    "a worksheet in UTF-16": {"worksheet.ipynb": "{}".encode("utf-16")},
+    "a time of handing in that is none": {
+        "worksheet.ipynb": b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
+        "timestamp.txt": b"yesterday",
+    },
+}
+
+
+def _read_by_nbgrader(files: dict[str, bytes], folder: Path) -> str:
+    """Hand in what is no worksheet; return the error with which nbgrader itself ends."""
+    from nbgrader.coursedir import CourseDirectory
+
+    place = folder / "eve" / "lab1"
+    place.mkdir(parents=True)
+    for name, data in files.items():
+        (place / name).write_bytes(data)
+    try:
+        handedin.check_sheets(place)
+        CourseDirectory().get_existing_timestamp(str(place))
+        nbformat.read(place / "worksheet.ipynb", as_version=4)
+    except SubmissionError:
+        return ""
+    except Exception as error:
+        return f"{type(error).__name__}, and no grade"
+    return ""
+
+
 def _attacks() -> Iterator[Attack]:
+    for name, files in NO_SHEETS.items():
+        attempt = functools.partial(_read_by_nbgrader, files)
+        first = "what is no worksheet is refused before nbgrader reads it"
+        yield Attack("notebook", name, "refused, with a reason", first, attempt, True)
     sandbox = "cells run in a sandbox"
     for name in CELLS:
         attempt = functools.partial(_run, name)
@@ -189,7 +223,13 @@ def _any_text(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(apart, "_run", lambda request, wall_s: apart._graded(json.loads(request)))
 
 
+def _no_look(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(handedin, "why_none", lambda data: "")
+    patch.setattr(handedin, "_is_time", lambda data: True)
+
+
 DEFENCES = (
+    Defence("what is no worksheet is refused before nbgrader reads it", _no_look),
     Defence(
         "cells run in a sandbox",
         off(Sandbox, "choose", classmethod(lambda cls, require: cls.none())),

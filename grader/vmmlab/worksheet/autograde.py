@@ -103,6 +103,25 @@ class RefuseLinks(NbGraderPreprocessor):  # type: ignore[misc]
         return nb, resources
 
 
+class KeepLast(NbGraderPreprocessor):  # type: ignore[misc]
+    """Of cells that a student has copied, with their marks, the last one counts, as in nbgrader.
+
+    nbgrader leaves an empty mark in the others, and then refuses the notebook for it.
+    """
+
+    def preprocess(self, nb: Any, resources: Any) -> tuple[Any, Any]:
+        """Take the mark from all but the last one."""
+        seen: set[str] = set()
+        for cell in reversed(nb.cells):
+            mark = cell.metadata.get("nbgrader")
+            name = mark.get("grade_id") if isinstance(mark, dict) else None
+            if name in seen:
+                del cell.metadata["nbgrader"]
+            elif isinstance(name, str):
+                seen.add(name)
+        return nb, resources
+
+
 class ExecuteApart(NbGraderPreprocessor):  # type: ignore[misc]
     """Runs a submitted worksheet in two sandboxed kernels; see `vmmlab.worksheet.two_kernels`.
 
@@ -173,6 +192,7 @@ def configure(config: Any, cohort: str = "dev") -> None:
     ]
     config.Autograde.sanitize_preprocessors = [
         RefuseLinks,
+        KeepLast,
         *Autograde.sanitize_preprocessors.default(),
     ]
     config.Autograde.autograde_preprocessors = [

@@ -18,7 +18,6 @@ from nbgrader.apps import AutogradeApp
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SAWarning
 
 from vmmlab.base.errors import UsageError, VmmlabError
 from vmmlab.base.message import EMPTY, Text, msg
@@ -29,6 +28,7 @@ from vmmlab.host.sandbox import Sandbox
 from vmmlab.i18n.translate import Reader, error_text
 from vmmlab.worksheet.autograde import ExecuteApart, must_be_one
 from vmmlab.worksheet.formgrader import instead_for_checks, is_of_checks, next_for_checks
+from vmmlab.worksheet.handedin import check_sheets
 from vmmlab.worksheet.intake import check_folder
 from vmmlab.worksheet.kernel import shown, why_stopped
 
@@ -95,7 +95,8 @@ def grade(
     converter.tell = tell
     try:
         with warnings.catch_warnings(), quiet():
-            warnings.simplefilter("ignore", SAWarning)  # nbgrader's own use of its database
+            # nbgrader's use of its database, and what nbformat says of each cell of a student.
+            warnings.simplefilter("ignore")
             converter.start()
     except NbGraderException as error:
         if not converter.seen:
@@ -183,7 +184,9 @@ class _Recording(Autograde):  # type: ignore[misc]
         self.tell(student_id)
         try:
             # nbgrader copies what it finds: a link to /dev/zero would never end
-            check_folder(Path(self._format_source(assignment_id, student_id)))
+            place = Path(self._format_source(assignment_id, student_id))
+            check_folder(place)
+            check_sheets(place)
             super().init_assignment(assignment_id, student_id)
         except Exception as error:
             self.seen[student_id] = error
@@ -273,6 +276,13 @@ def _graded(app: Any, assignment: str, student: str, problem: Exception | bool |
         unusable = unusable and not isinstance(problem, InvalidEntry)  # the database fails
         said = clean_line(" ".join(str(problem).strip().splitlines()[:1]), _SHOWN)
         text = f"{type(problem).__name__}: {said}"  # of a library, in English
+        if "No notebooks found" in text:  # of those that the assignment has; one is there
+            return Graded(
+                student,
+                problem=msg("the worksheet is in another language than the assignment."),
+                exit_code=2,
+                next_step=msg("a class with another language gets a course folder of its own"),
+            )
         if unusable:
             return Graded(
                 student,
@@ -302,7 +312,10 @@ def _stopped(folder: Path) -> list[Text]:
     found: list[Text] = []
     for path in sorted(folder.glob("*.ipynb")):
         number = 0
-        for cell in read(path, as_version=4).cells:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cells = read(path, as_version=4).cells
+        for cell in cells:
             number += cell.cell_type == "code"
             for output in cell.get("outputs", ()):
                 if why := why_stopped(output):
