@@ -297,7 +297,7 @@ def why_uefi_booted(boot, uefi, decided):
         )
     return msg(
         "mi_arg is {address:#x} here, and not 0: a Multiboot loader has booted the machine, not "
-        "UEFI.",
+        "UEFI. What uefi_booted held before does not count.",
         address=boot.multiboot.address,
     )
 
@@ -788,6 +788,11 @@ def functions_asked_for_ran(boot):
                     outer="global",
                 )
                 if text == NESTED
+                else msg(
+                    "Another function is registered with the same id and the same file name, and "
+                    "it ran. Both must run: keys do not tell the records apart."
+                )
+                if any(row.key == one.key and one.function in done for one in rows)
                 else msg(
                     'call_initfunc ("{text}") means every function whose id begins with "{text}".',
                     text=text,

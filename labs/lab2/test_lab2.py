@@ -7,6 +7,7 @@ from vmmlab import checks
 from vmmlab.checks import fail, fail_if, missing, msg, needed
 from vmmlab.diagnosis.aps import why_not_all_parked
 from vmmlab.diagnosis.bsp import bsp_stopped, code_text
+from vmmlab.diagnosis.halves import half_stored
 from vmmlab.observe.milestones import OWN_STACK
 from vmmlab.probes import boot_in_words, placed_call, stack_switch
 from vmmlab.x86.registers import EFLAGS_DF, EFLAGS_IF
@@ -68,6 +69,8 @@ def keeps(boot, who, expected):
         # At bspinitproc1 it should be there: what stops the BSP later may come of it.
         seen = found is not None and boot.first("bspinitproc1", 0) is not None
         held = found is not None and found == boot.switch.held
+        before = boot.switch.held if boot.switch else None
+        half = half_stored(found or 0, before, given(boot, who))
         report(
             "initproc-not-stored",
             seen=seen,
@@ -82,9 +85,9 @@ def keeps(boot, who, expected):
             next=msg("Store it in every case, whatever {name} held before.", name=name)
             if held
             else msg("The argument is NULL in this boot. It is stored all the same.")
-            if not given(boot, who)
-            else "",
-            goes_on=held or not given(boot, who),
+            if not given(boot, who) and not half
+            else half,
+            goes_on=held or not given(boot, who) or bool(half),
         )
 
 
@@ -213,6 +216,7 @@ def stackaddr_is_the_base(boot):
         )
     if found != base:
         is_top = found == base + boot.stack_size
+        half = half_stored(found, boot.switch.held if boot.switch else None, base)
         seen = boot.first("bspinitproc1", 0) is not None
         report(
             "stackaddr-is-the-top" if is_top else "stackaddr-not-recorded",
@@ -225,7 +229,8 @@ def stackaddr_is_the_base(boot):
             )
             if is_top
             else f"currentcpu->stackaddr = {found:#x}",
-            next=""
+            goes_on=bool(half),
+            next=half
             if found
             else msg(
                 "It is not set when bspinitproc1 begins. Set it before asm_wrrsp_and_jmp, which "
@@ -388,7 +393,9 @@ def wrong_top(boot, rsp, base, top):
         return "bsp-stays-on-boot-stack", look
     if base < rsp < top:
         look = msg(
-            "Nothing may be pushed: {register} is stackaddr + VMM_STACKSIZE exactly.", register=sp
+            "Nothing may be pushed: {register} is stackaddr + VMM_STACKSIZE exactly. If a function "
+            "of yours runs on the new stack first and calls bspinitproc1: jump there directly.",
+            register=sp,
         )
         return "rsp-not-the-top", look
     return "rsp-outside-the-new-stack", ""

@@ -136,6 +136,24 @@ def far_jump_to_the_trampoline(boot):
             ),
             next=why_beside(boot, address - target),
         )
+    if offset != boot.apinit_offset:
+        fail(
+            "far-jump-wrong-target",
+            cpu=0,
+            place=PHYSICAL_0,
+            expected=msg(
+                "offset {offset:#x}, APINIT_OFFSET: {bytes}", offset=boot.apinit_offset, bytes=right
+            ),
+            observed=msg(
+                "a far jump to {segment:#06x}:{offset:#06x}. That is {target:#x}, the right "
+                "address, but the trampoline starts with another CS and IP",
+                segment=segment,
+                offset=offset,
+                target=target,
+            ),
+            next=msg("The offset is APINIT_OFFSET, and the segment follows from it."),
+            goes_on=True,
+        )
 
 
 def why_beside(boot, distance):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from vmmlab.base.message import Text, msg
 from vmmlab.explore.context import Context
@@ -148,7 +148,10 @@ class WideBarrier(Barrier):
 
 
 class ManyCpus(Barrier):
-    """More CPUs meet in the barrier than 64 bits or a table of 64 entries have room for."""
+    """More CPUs meet in the barrier than 64 bits or a table of 64 entries have room for.
+
+    One of those for which there is no room comes to each round when no other CPU gets on.
+    """
 
     name = "many CPUs"
     title = msg("barrier of many CPUs")
@@ -156,6 +159,11 @@ class ManyCpus(Barrier):
     buffers = False
     rounds = 2
     one_order = True
+    late: ClassVar[int | None] = 65
+
+    def stays_away(self, local: LocalState) -> bool:
+        """See `Harness.stays_away`: the late one, before each round."""
+        return local.cpu == self.late and local.phase == "between"
 
     def repeated(self) -> Repeated:
         """See `Harness.repeated`: all CPUs have been counted when the first one calls."""
@@ -165,6 +173,7 @@ class ManyCpus(Barrier):
             self.rounds,
             tuple(self.program.pcpu(cpu) for cpu in range(self.cpus)),
             ((self.count, 4, self.aps), (addr("ap_started"), 1, 1)),
+            late=self.late,
         )
 
 
@@ -174,6 +183,7 @@ class MoreCpus(ManyCpus):
     name = "more CPUs"
     title = msg("barrier of more CPUs than a byte can count")
     cpus = 261
+    late = 258
 
 
 class _Met(NamedTuple):
@@ -193,6 +203,7 @@ class ManyRounds(ManyCpus):
     name = "many rounds"
     title = msg("many rounds of the barrier")
     cpus = 3
+    late = None
     gather_from = 257
     leaps = (gather_from + SEEN - 1, gather_from + 3 * SEEN)
     rounds = leaps[-1] + 2 * SEEN

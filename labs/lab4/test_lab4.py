@@ -14,6 +14,7 @@ from vmmlab.diagnosis.aps import (
     why_not_all_parked,
 )
 from vmmlab.diagnosis.bsp import bsp_stopped
+from vmmlab.diagnosis.halves import half_stored
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.observe.milestones import AP_ENTRY, BOOT_STACK, NUMBERED, OWN_STACK, PARKED
 from vmmlab.observe.observation import NUM_OF_PCPU
@@ -37,6 +38,7 @@ EXCLUSION = exclusion(cpus=6)
 LATE = late_ap(name="late", cpus=3, cpu=2, poll_us=5000)
 # Without ACPI tables the number of processors is unknown: those that have entered decide.
 SILENT = late_ap(name="silent", cpus=3, cpu=1, acpi=False, entered=True)
+BEFORE_THE_STRAGGLER = 7  # polls, at most, before another AP comes in these boots
 MISSING = missing_ap(name="missing", cpus=4, cpu=3, wait_us=20000, poll_us=700)
 BARRIER = barrier(cpus=4)
 ONE = parking(name="cpus-1", cpus=1, acpi=False)
@@ -355,6 +357,7 @@ def has_its_own_stack(boot, ap):
             goes_on=True,
         )
     if base != right:
+        half = half_stored(base or 0, ap.stackaddr_held, right)
         fail(
             "stackaddr-not-recorded",
             cpu=ap.index,
@@ -365,7 +368,8 @@ def has_its_own_stack(boot, ap):
             else f"currentcpu->stackaddr = {base:#x}",
             next=msg("This is inside its stack: stackaddr is what alloc returned.")
             if base is not None and right < base <= rsp
-            else "",
+            else half,
+            goes_on=bool(half),
         )
 
 
@@ -1013,7 +1017,8 @@ def names_the_missing(boot, cpu, wait_us):
             observed=f"vmm_ap_missing ({named})",
             next=msg(
                 "CPU {named} came while the BSP was waiting. Ask ap_first_missing () when the time "
-                "is over, not before: until then an AP may come.",
+                "is over, not before: until then an AP may come. How many have come does not tell "
+                "which: they come in any order.",
                 named=named,
             )
             if boot.at("segment_init_ap", named)
@@ -1058,6 +1063,12 @@ def sleeps(boot, wait_us):
                 count=len(slept),
                 total=total,
             ),
+            next=msg(
+                "One AP came in this boot when the BSP had polled some times. The time does not "
+                "begin again then: it is ap_delays.wait_us in all."
+            )
+            if total - wait_us in range(4 * poll_us, BEFORE_THE_STRAGGLER * poll_us + 1)
+            else "",
         )
 
 
@@ -1067,6 +1078,8 @@ def long_wait_ends(boot):
     most = one.wait_us + 2 * one.poll_us if one else 0
     if one is None or (one.named and one.wait_us - one.poll_us < one.slept_us <= most):
         return
+    if not one.named and one.slept_us <= most:
+        return  # a busy host proves nothing
     fail(
         "long-wait-wrong",
         cpu=0,
@@ -1083,6 +1096,13 @@ def long_wait_ends(boot):
         )
         if one.named
         else msg("after {count} polls it still waited", count=one.slept_us // one.poll_us),
+        next=msg(
+            "A product may need more than 32 bits: {wait} microseconds are {wait}000 nanoseconds. "
+            "Count microseconds, or polls.",
+            wait=one.wait_us,
+        )
+        if one.named and one.slept_us < one.wait_us
+        else "",
         goes_on=True,
     )
 

@@ -124,7 +124,11 @@ def _counted_elsewhere(boot: Observation, cpu: CpuRecord) -> Failure:
     """Return that an AP did not count, and what it added to in place of the counter."""
     compares = [step for step in cpu.steps if "cmpxchg" in step.text]
     if compares:
-        return _counted(
+        again = msg(
+            "Try again until it succeeds. Each failure means that another AP has counted, and "
+            "there may be 510 of them."
+        )
+        found = _counted(
             "ap-not-counted",
             cpu,
             compares[-1],
@@ -141,6 +145,7 @@ def _counted_elsewhere(boot: Observation, cpu: CpuRecord) -> Failure:
                 count=len(compares),
             ),
         )
+        return replace(found, next=again)
     for step in cpu.steps:
         for touch in step.touches:
             if touch.reads and touch.writes and not touch.by_stack:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
-from vmmlab.diagnosis import owncalls
+from vmmlab.diagnosis import othertables, owncalls
 from vmmlab.diagnosis.othertables import called
 from vmmlab.failure import Failure
 from vmmlab.observe.icr import Icr, icr_text
@@ -20,6 +20,8 @@ from vmmlab.observe.starting import IcrCall, Starting
 from vmmlab.x86.icr import BrokenRule, broken_rules
 
 _HALF: Final = 0xFFFF
+_LONG_US: Final = 250_000
+"""Longer than any time that a student would write as a number."""
 _DE_ASSERT: Final = "INIT level de-assert"
 _NO_DE_ASSERT: Final = msg(
     "An INIT with ICR_ASSERT was sent before this one. If this one is meant to be the level "
@@ -372,6 +374,12 @@ def wrong_short_delay(boot: Observation) -> Failure | None:
             count=0 if "init" in found.cause else made.times,
             slept=slept or 0,
         ),
+        next=msg(
+            "ap_delays has other values in this call. Read it in every call, and keep no number "
+            "from an earlier one."
+        )
+        if slept
+        else "",
     )
 
 
@@ -410,7 +418,17 @@ def _judged(what: str, asked: int, slept: int, sleeps: int) -> Failure | None:
     else:
         cause = "no-delay-after-sipi" if slept < asked else "another-delay-after-sipi"
     return Failure(
-        cause, cpu=0, place="ap_start_addr", expected=expected, observed=observed, goes_on=True
+        cause,
+        cpu=0,
+        place="ap_start_addr",
+        expected=expected,
+        observed=observed,
+        next=msg(
+            "Do you multiply the time? A product of two numbers of 32 bits may need more than 32."
+        )
+        if sleeps == 1 and _LONG_US < slept < asked and slept != asked & _HALF
+        else "",
+        goes_on=True,
     )
 
 
@@ -432,7 +450,7 @@ def none_without_tables(boot: Observation, late: Observation, cpu: int) -> Failu
     most = sum(one.kind == "SIPI" and late.reaches(one, cpu) for one in late.icr)
     right = max(min(most, 3), 1)
     if sent >= right:
-        return None
+        return othertables.stops_unlisted(made) if made else None
     return Failure(
         "no-sipi-without-tables",
         cpu=0,

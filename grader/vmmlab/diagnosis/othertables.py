@@ -39,6 +39,36 @@ def wrong_with_many(made: OwnCalls) -> Failure | None:
     )
 
 
+def stops_unlisted(made: OwnCalls) -> Failure | None:
+    """Return that ap_start_loopcond stops when an AP has arrived, though more may be there.
+
+    Args:
+        made: the calls: without tables, with and without an AP.
+    """
+    answers = [bool(one.answer) for one in made.unlisted]
+    pairs = list(zip(answers[::2], answers[1::2], strict=False))
+    stops = [number for number, (alone, met) in enumerate(pairs, 1) if alone and not met]
+    if not stops:
+        return None
+    return Failure(
+        "no-sipi-without-tables",
+        cpu=0,
+        place=called("ap_start_loopcond"),
+        expected=msg(
+            "as many SIPIs as for an AP that does not arrive: acpi_num_of_processors () is 0, so "
+            "more APs may be there than have arrived"
+        ),
+        observed=msg(
+            "when data pointed to {count}, it returned true with *apinitprocs = 0, and false with "
+            "1",
+            count=stops[0],
+        ),
+        next=msg("Without tables *apinitprocs says nothing: leave it out of the condition then."),
+        function="ap_start_loopcond",
+        goes_on=True,
+    )
+
+
 def wrong_destination(made: OwnCalls) -> Failure | None:
     """Return that an IPI leaves out a processor of the tables, or reaches the sender."""
     own = made.own_id
@@ -50,6 +80,8 @@ def wrong_destination(made: OwnCalls) -> Failure | None:
         missed = [at for at, one in enumerate(made.ids) if one != own and not _to(sent, one, own)]
         itself = _to(sent, own, own)
         if told is None or not (missed or itself):
+            if kind == "SIPI" and (again := _sent_again(function, sent, made)):
+                return again
             continue
         return Failure(
             "cpu-of-the-tables-left-out",
@@ -71,6 +103,31 @@ def wrong_destination(made: OwnCalls) -> Failure | None:
             goes_on=True,
         )
     return None
+
+
+def _sent_again(function: str, sent: Sequence[Icr], made: OwnCalls) -> Failure | None:
+    """Return that one call sends several SIPIs to a processor of the tables."""
+    times = [sum(_to([one], dest, made.own_id) for one in sent) for dest in made.ids]
+    most = max(times, default=0)
+    if most < 2:
+        return None
+    return Failure(
+        "argument-ignored",
+        cpu=0,
+        place=called(function),
+        expected=msg("one SIPI for each CPU"),
+        observed=msg(
+            "{count} SIPIs for APIC id {id:#x} in one call",
+            count=most,
+            id=made.ids[times.index(most)],
+        ),
+        next=msg(
+            "apic_write_icr sends the IPI, whatever apic_read returns afterwards: with ids above "
+            "254 the APIC is in x2APIC mode, where apic_read returns 0."
+        ),
+        function=function,
+        goes_on=True,
+    )
 
 
 def _to(sent: Sequence[Icr], dest: int, own: int) -> bool:

@@ -88,6 +88,18 @@ def ignored_argument(boot: Observation) -> Failure | None:
     made = boot.own_calls
     if made is None or (made.first is None and in_unmapped_copy(boot)):
         return None
+    if made.first == 0 and any(one.kind == "SIPI" for one in boot.icr[: made.writes]):
+        return replace(
+            _ignored(
+                "ap_start_loopcond",
+                msg("true whenever data points to 0 and no AP has arrived"),
+                msg("it returned true for 0 in ap_start, and false when it was called again"),
+            ),
+            next=msg(
+                "It keeps something from one call to the next: a static or global variable? Only "
+                "the number that data points to counts."
+            ),
+        )
     if (made.first, made.count) != (1, 1) or made.last:
         return _ignored(
             "ap_start_loopcond",

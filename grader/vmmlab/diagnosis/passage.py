@@ -5,6 +5,7 @@ All of it is judged by the instructions that were single-stepped, never by what 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import takewhile
 from typing import Final
 
@@ -23,6 +24,7 @@ COUNTER: Final = 4
 """Bytes of apinit_procs."""
 LOCK: Final = 8
 """Bytes of apinit_lock."""
+_MANY_APS: Final = 400
 _TRAMPOLINE: Final = "cpuinit_start"
 """The function of the trampoline's steps."""
 
@@ -342,13 +344,18 @@ def stored_outside(boot: Observation, cpu: CpuRecord) -> Failure | None:
                 )
     if cpu.overrun is None:
         return None
+    seen = (ap for ap in boot.aps if any(t.covers(cpu.overrun, 1) for t in _written_by(ap)))
     return Failure(
         "trampoline-overrun",
         cpu=cpu.index,
         place=msg("physical {address:#x}", address=cpu.overrun),
         expected=_inside(boot),
-        observed=msg("{cpu} wrote to {address:#x}", cpu=cpu.name, address=cpu.overrun),
+        observed=msg("{cpu} wrote to {address:#x}", cpu=next(seen, cpu).name, address=cpu.overrun),
     )
+
+
+def _written_by(cpu: CpuRecord) -> Iterator[Touch]:
+    yield from (touch for step in cpu.steps for touch in step.touches if touch.writes)
 
 
 def _in_copy(boot: Observation, touch: Touch) -> bool:
@@ -379,7 +386,22 @@ def _outside(boot: Observation, cpu: CpuRecord, step: TrampolineStep, touch: Tou
             size=touch.size,
             where=memory(boot, touch.address),
         ),
+        next=msg(
+            "When {cpu} came, apinit_procs was {number}, as if so many APs had come before. Up to "
+            "511 may come: has your table a place for each?",
+            cpu=cpu.name,
+            number=before,
+        )
+        if (before := _came_after(boot, cpu)) > _MANY_APS and "(" in step.text
+        else "",
     )
+
+
+def _came_after(boot: Observation, cpu: CpuRecord) -> int:
+    """Return how many APs had counted when an AP did; 0 if that is not known."""
+    counts = (t for t in _written_by(cpu) if t.address == boot.trampoline.procs_at)
+    last = next((int.from_bytes(t.value, "little") for t in counts if t.value), 1)
+    return last - 1
 
 
 # --- apinit_procs and apinit_lock --------------------------------------------------------------

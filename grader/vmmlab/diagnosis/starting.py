@@ -21,6 +21,7 @@ from vmmlab.x86.decode import far_jump
 from vmmlab.x86.registers import PAGE_BYTES
 
 _JUMP_BYTES: Final = 5
+_WIDE_STORE: Final = 8  # bytes from 0 that one store can reach
 
 
 # --- the copy, the counter and the lock -----------------------------------------------------------
@@ -122,9 +123,23 @@ def changed_later(boot: Observation) -> Failure | None:
     """Return low memory that has changed after the first IPI, outside of the jump and the copy."""
     if boot.starting is None or any(ap.overrun for ap in boot.aps):
         return None
-    # What an AP has written is told of that AP.
-    mine = next((one for one in boot.starting.after if not _written_by_ap(boot, one)), None)
+    # What an AP has written is told of that AP, and what was changed before, of that change.
+    told = boot.starting.before
+    mine = next(
+        (
+            one
+            for one in boot.starting.after
+            if not _written_by_ap(boot, one) and not any(_within(one, piece) for piece in told)
+        ),
+        None,
+    )
     return None if mine is None else _changed(boot, mine, msg("ap_start, after the first IPI"))
+
+
+def _within(piece: Changed, other: Changed) -> bool:
+    """Whether a piece of memory is in another one."""
+    start, end = other.address, other.address + other.size
+    return start <= piece.address and piece.address + piece.size <= end
 
 
 def _written_by_ap(boot: Observation, piece: Changed) -> bool:
@@ -150,6 +165,7 @@ def _changed(boot: Observation, piece: Changed, place: Text) -> Failure:
         observed = msg(
             "a copy of the trampoline is at physical {address:#x}", address=piece.address
         )
+    behind_jump = _JUMP_BYTES <= piece.address < _WIDE_STORE
     return Failure(
         "low-memory-changed",
         cpu=0,
@@ -161,6 +177,13 @@ def _changed(boot: Observation, piece: Changed, place: Text) -> Failure:
             first=copy.start,
         ),
         observed=observed,
+        next=msg(
+            "They lie right behind the five bytes of the far jump. How many bytes does your store "
+            "at 0 write? Five is no size of an integer: save, write and put back exactly five."
+        )
+        if behind_jump
+        else "",
+        step="lab3.1" if behind_jump else "",
         goes_on=True,
     )
 

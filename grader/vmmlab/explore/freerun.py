@@ -20,6 +20,7 @@ from vmmlab.images.layout import VMM_BASE
 from vmmlab.x86.registers import PAGE_BYTES
 
 _TURN: Final = 500  # instructions of a CPU before another one runs
+_STILL_TURNS: Final = 6  # of each other CPU in which none comes back before the late one calls
 _QUIET_TURNS: Final = 200  # turns of each CPU in which none comes back from a call
 
 
@@ -92,11 +93,14 @@ class FreeRun:
         cpus = range(len(self._saved))
         self._rounds = rounds
         for cpu in cpus:
-            self._call(cpu)
+            if cpu != self._calls.late:
+                self._call(cpu)
         quiet = 0
         while min(self._completed) < rounds:
             before = sum(self._completed)
             for cpu in cpus:
+                if cpu == self._calls.late and not self._comes(cpu, quiet):
+                    continue
                 if not self._turn(cpu):
                     return False
             quiet = 0 if sum(self._completed) > before else quiet + 1
@@ -130,6 +134,14 @@ class FreeRun:
             uc.reg_write(ID[name], value)
         uc.context_update(self._saved[cpu])
 
+    def _comes(self, cpu: int, quiet: int) -> bool:
+        """Let the late CPU call when no other gets on; return whether it is in a call."""
+        done = self._entered[cpu] == self._completed[cpu]
+        if done and self._completed[cpu] < self._rounds and quiet >= _STILL_TURNS:
+            self._call(cpu)
+            done = False
+        return not done
+
     def _turn(self, cpu: int) -> bool:
         """Let a CPU run until it waits; return False if something unusual happens."""
         uc = self._uc
@@ -149,7 +161,7 @@ class FreeRun:
                 return bytes(uc.mem_read(at - len(HLT), len(HLT))) != HLT
             if not self._came_back(cpu):
                 return False
-            if self._completed[cpu] == self._rounds:
+            if cpu == self._calls.late or self._completed[cpu] == self._rounds:
                 return True
             self._call(cpu)
             at = self._calls.function

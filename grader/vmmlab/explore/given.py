@@ -72,6 +72,10 @@ class GivenCode:
         """See `Harness.forbidden`: every access is allowed."""
         return None
 
+    def stays_away(self, local: LocalState) -> bool:
+        """See `Harness.stays_away`: no CPU does."""
+        return False
+
     def yields(self, before: LocalState, now: LocalState, read: Read, read_now: Read) -> bool:
         """See `Harness.yields`: a CPU runs until it waits."""
         return False

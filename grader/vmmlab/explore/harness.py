@@ -54,6 +54,7 @@ class Repeated(NamedTuple):
         gs_bases: the GS base of each CPU.
         writes: stores that are visible before the first call, besides those of `initial_writes`.
         leaps: after so many rounds, rounds that all do the same are left out (`rounds`).
+        late: a CPU that calls only when no other one gets on.
     """
 
     function: int
@@ -61,6 +62,7 @@ class Repeated(NamedTuple):
     gs_bases: tuple[int, ...]
     writes: tuple[Store, ...] = ()
     leaps: tuple[int, ...] = ()
+    late: int | None = None
 
 
 GENERAL: Final = {
@@ -131,6 +133,9 @@ class Harness(Protocol):
             read: reads memory as it was before the move.
             read_now: reads memory as it is.
         """
+
+    def stays_away(self, local: LocalState) -> bool:
+        """Return whether a CPU does nothing as long as others get on, if they run in one order."""
 
     def repeated(self) -> Repeated | None:
         """Return what all CPUs do, if they only call one function again and again."""

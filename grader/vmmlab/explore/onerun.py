@@ -33,6 +33,8 @@ _LOOKS_UNDER_A_LOCK: Final = 4 * _LOOKS
 _QUIET_ROUNDS: Final = 60
 # After so many rounds in which only locks change, and no CPU does anything new, none gets on.
 _SAME_ROUNDS: Final = 2
+# A CPU stays away for so many rounds at most.
+_AWAY_ROUNDS: Final = 4 * _QUIET_ROUNDS
 # So many of the last moves are shown.
 _SHOWN_MOVES: Final = 60
 
@@ -71,6 +73,9 @@ class OneRun:
         self._memories: set[int] = set()
         self._result: SearchResult | None = None
         self._violation: Violation | None = None
+        self._away = 0  # rounds for which a CPU has stayed away
+        self._still = 0  # rounds in which no other has changed anything
+        self._enough = 1  # such rounds after which it comes
 
     def run(self, seconds: float) -> SearchResult:
         """Let all CPUs run to their ends, or until something is wrong.
@@ -104,14 +109,29 @@ class OneRun:
     def _round(self, state: State) -> tuple[State, list[Turn]]:
         """Let each CPU have one turn; the result has "yields" if any of them changed something."""
         ends: list[Turn] = []
+        others: list[Turn] = []
         for cpu in range(self.harness.cpus):
+            away = self.harness.stays_away(self._local(state[cpu]))
+            if away and self._others_get_on():
+                self._away += 1
+                ends.append("yields")
+                continue
+            self._away = 0 if away else self._away
             state, turn, changed = self._turn(state, cpu)
             ends.append("yields" if changed else turn)
+            if not away:
+                others.append(ends[-1])
             if turn == "over":
                 if self._violation is not None:
                     self._result = self._violated(self._violation, cpu, state)
                 break
+        self._still = 0 if "yields" in others else self._still + 1
+        self._enough = _QUIET_ROUNDS if "idle" in others else 1
         return state, ends
+
+    def _others_get_on(self) -> bool:
+        """Whether the CPUs get on that do not stay away; one that looks through a table may."""
+        return self._still < self._enough and self._away < _AWAY_ROUNDS
 
     def _ends_looking(self, looks: int, state: State) -> bool:
         """Whether a CPU has looked often enough; one that looks under a lock comes to its release.
@@ -247,7 +267,7 @@ class OneRun:
         now = self._local(after[cpu])
         before = self._local(state[cpu])
         reads = (self._reader(state), self._reader(after))
-        return self.harness.yields(before, now, *reads)
+        return self.harness.yields(before, now, *reads) or self.harness.stays_away(now)
 
     # --- states ------------------------------------------------------------------------------
 

@@ -187,6 +187,8 @@ class OwnCalls:
         cond_turns: how often it executed one and the same instruction in a call, if too often.
         many: its answers when the tables list more processors than a byte can count: no SIPI has
             been sent and no AP has arrived; then one has been sent, and all have arrived.
+        unlisted: its answers without tables: one SIPI has been sent and no AP has arrived, then
+            one has; the same with two SIPIs.
         ids: the APIC ids that the tables listed in the last two calls, the BSP's among them.
         own_id: the APIC id that the BSP had there.
         init_told: what apic_send_init asked of apic_write_icr then; None: it did not come back.
@@ -220,6 +222,7 @@ class OwnCalls:
     cond_turns: int = 0
     init_sent: bool = True
     many: tuple[CondCall, ...] = ()
+    unlisted: tuple[CondCall, ...] = ()
     ids: tuple[int, ...] = ()
     own_id: int = 0
     init_told: tuple[IcrCall, ...] | None = None

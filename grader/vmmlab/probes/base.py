@@ -19,6 +19,8 @@ DELAY_FIELDS: Final = {"init_us": 0, "sipi_us": 4, "poll_us": 8, "wait_us": 12}
 """Offsets in `struct ap_delays` (include/ap.h), in bytes."""
 NOWHERE: Final = range(0x3000_0000, 0x3FFF_F000, 16)
 """Addresses at which there is no memory, and which no page table maps."""
+_UPPER: Final = 0x7F15 << 32
+"""The upper half of such an address where pointers have 64 bits: a store of 32 leaves it."""
 _POISON_MOST: Final = 1 << 20  # bytes of one piece of memory to fill
 _JUMP_BYTES: Final = 16
 _PRESENT: Final = 1  # of a page-table entry
@@ -154,6 +156,12 @@ async def _pointer(session: Session, name: str) -> Pointer:
     virtual = await view.read_pointer(view.phys(name))
     physical = await view.translate(0, virtual) if virtual else None
     return Pointer(virtual, physical or 0)
+
+
+def nowhere(session: Session) -> int:
+    """Return a pointer that is not 0 in any part of it, and leads to no memory."""
+    low = session.choice.pick(NOWHERE)
+    return low | _UPPER if session.view.abi.word == 8 else low
 
 
 async def write_pointer(session: Session, physical: int, value: int) -> None:

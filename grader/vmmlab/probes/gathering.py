@@ -18,7 +18,7 @@ from vmmlab.observe.evidence import Lock, LockWrite, Verdict
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session, Watcher
 from vmmlab.observe.touched import PAUSE
-from vmmlab.probes.base import NOWHERE, BaseProbe, note_allocation, write_pointer
+from vmmlab.probes.base import BaseProbe, note_allocation, nowhere, write_pointer
 from vmmlab.x86.decode import accesses
 
 PLACES: Final = (
@@ -223,7 +223,7 @@ async def _hold_stackaddr(session: Session, cpu: int) -> None:
     await session.places.unwatch(name)
     at = view.stackaddr_at(state.gs_base) if verdict == "reached" else None
     if at is not None:
-        held = session.choice.pick(NOWHERE)
+        held = nowhere(session)
         await write_pointer(session, at, held)
         session.log.cpus[cpu].find(stackaddr_held=held)
 

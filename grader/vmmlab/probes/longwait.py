@@ -13,7 +13,8 @@ from vmmlab.probes.sleeping import Sleeps
 
 _POLLS: Final = 0x10000 + 0x180
 """More than 16 bits can count; the low 16 and the low 8 bits are other numbers."""
-_POLL_US: Final = 3
+_POLL_US: Final = 303
+"""20 seconds in all: a product with 1000 needs more than 32 bits."""
 FEW_POLLS: Final = 12
 """Of the wait in which the missing AP is counted in late."""
 _BEFORE: Final = 7  # of the few
@@ -60,8 +61,7 @@ class LongerWait:
         await session.places.unwatch("usleep")
         await sleeps.install()
         await self._begin(_POLLS)
-        named = await self._comes_to("vmm_ap_missing")
-        slept, calls = await sleeps.take()
+        named, slept, calls = await self._gives_up(sleeps)
         found = LongWait(_POLL_US, _POLLS * _POLL_US, slept, named)
         if calls and named:
             found = replace(found, late_us=await self._with_a_late_ap(sleeps))
@@ -78,6 +78,20 @@ class LongerWait:
         await session.gdb.write_phys(view.phys("ap_lock"), b"\0")
         await Variables(session).put_back(self.at_wait.variables)
         await session.gdb.write_registers(0, self.at_wait.registers)
+
+    async def _gives_up(self, sleeps: Sleeps) -> tuple[bool, int, int]:
+        """Let the BSP wait until it gives up, or has waited too long; it may take its time.
+
+        Returns:
+            Whether it called vmm_ap_missing, and the microseconds and the calls of usleep.
+        """
+        slept = calls = 0
+        while True:
+            named = await self._comes_to("vmm_ap_missing")
+            more_us, more_calls = await sleeps.take()
+            slept, calls = slept + more_us, calls + more_calls
+            if named or not more_calls or slept > (_POLLS + 2) * _POLL_US:
+                return named, slept, calls
 
     async def _comes_to(self, place: str) -> bool:
         session = self.session

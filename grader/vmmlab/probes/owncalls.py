@@ -28,6 +28,8 @@ _BESIDE: Final = (bytes.fromhex("5aa5c33c"), bytes.fromhex("5aa5c3bc"))
 """Behind an int of 0 and one of 3: as one signed number the first is above 3, the second below."""
 _MANY: Final = 0x101
 """Processors in the tables, more than a byte can count: `_MANY` - 1 has the low byte 0."""
+_UNLISTED: Final = ((1, 0), (1, 1), (2, 0), (2, 1))
+"""SIPIs sent and APs arrived when no tables list a processor: a SIPI after each pair, or none."""
 _TURNS: Final = 100  # of a loop in ap_start_loopcond, which needs none
 _TURN_STEPS: Final = 2000
 _SHORT_US: Final = range(100, 200)
@@ -154,8 +156,12 @@ class ArgumentsProbe(BaseProbe):
     ) -> OwnCalls:
         """Ask ap_start_loopcond, and call the senders, with other processors in the tables."""
         tables = OtherTables(session)
+        many, unlisted = [], []
+        await tables.install(0)
+        for sent, arrived in _UNLISTED if counter is not None else ():
+            await session.gdb.write_phys(counter or 0, arrived.to_bytes(_COUNTER, "little"))
+            unlisted.append(await self._asked(session, sent))
         await tables.install(_MANY)
-        many = []
         # Before the first SIPI no AP can have arrived, so no one has to look then.
         for sent, arrived in ((0, 0), (1, _MANY - 1)) if counter is not None else ():
             await session.gdb.write_phys(counter or 0, arrived.to_bytes(_COUNTER, "little"))
@@ -167,7 +173,10 @@ class ArgumentsProbe(BaseProbe):
         sipi = await asked_to_send(session, back, "apic_send_startup_ipi", made.sipi_vector)
         await tables.remove()
         answers = tuple(one for one in many if one is not None)
-        return replace(made, many=answers, ids=ids, own_id=own, init_told=init, sipi_told=sipi)
+        silent = tuple(one for one in unlisted if one is not None)
+        return replace(
+            made, many=answers, unlisted=silent, ids=ids, own_id=own, init_told=init, sipi_told=sipi
+        )
 
     async def _turns(self, session: Session) -> int:
         """Return how often ap_start_loopcond is in a loop while no AP comes; 0: not too often."""

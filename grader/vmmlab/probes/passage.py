@@ -23,8 +23,12 @@ from vmmlab.observe.trampoline import Stepper, StopBefore
 Shared = Callable[[Touch], bool]
 """Whether memory is in the copy and not the counter."""
 How = Literal["overwritten", "waits"]
-_COLLISIONS: Final = 12
+_COLLISIONS: Final = 130
 """How often the compare-and-exchange of an AP finds that another one has counted."""
+_COLLIDED: Final = 900
+"""Instructions after which no more collisions come: an AP may execute 2000 in all."""
+_COME_BEFORE: Final = 450
+"""APs that seem to have counted before one: what it makes of their number has room for as many."""
 _LOOP: Final = 8  # instructions, at most, of a loop that waits
 _LAST: Final = 2  # instructions of an AP, at most, that may be what it died of
 _COUNTER: Final = 4  # bytes of apinit_procs
@@ -74,7 +78,7 @@ class Passage:
         if len(aps) > 1:
             second, *rest, first = aps
             held = await self._follow(first, self._stores)
-            await self._go_on(second)
+            await self._after_many(second)
             if held:
                 self._note_dependence(first, second)
             if rest and self._arrived(second):
@@ -101,6 +105,15 @@ class Passage:
             await self._follow(cpu, lambda now: False)
             if not self._arrived(cpu) and self._session.log.cpus[cpu].found.followed:
                 await self._restore()  # it has died, and may have done anything before
+
+    async def _after_many(self, cpu: int) -> None:
+        """Do as `_go_on` while the counter says that very many APs have come before this one."""
+        counter = self._session.view.in_copy("apinit_procs")
+        if counter is not None:
+            await self._add(counter, _COME_BEFORE)
+        await self._go_on(cpu)
+        if counter is not None and not self._session.ended:
+            await self._add(counter, -_COME_BEFORE)
 
     async def _with_lock_taken(self, cpu: int) -> None:
         """Do as `_go_on` while apinit_lock is taken, if an AP before has looked at it."""
@@ -223,7 +236,11 @@ class Passage:
             self._session.log.cpus[cpu].steps,
         )
         others = 0
-        while others < _COLLISIONS and await self._follow(cpu, _before(compares[0])):
+        while (
+            others < _COLLISIONS
+            and len(steps) < _COLLIDED
+            and await self._follow(cpu, _before(compares[0]))
+        ):
             await self._add(counter, 1)
             others += 1
             await self._follow(cpu, _longer(steps))

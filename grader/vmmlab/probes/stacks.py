@@ -11,7 +11,7 @@ from vmmlab.observe.evidence import PlacedCall, Switch
 from vmmlab.observe.milestones import rest_places
 from vmmlab.observe.observation import Hit
 from vmmlab.observe.session import Session
-from vmmlab.probes.base import NOWHERE, BaseProbe, note_allocation, write_pointer
+from vmmlab.probes.base import BaseProbe, note_allocation, nowhere, write_pointer
 from vmmlab.probes.calling import stand_at
 from vmmlab.probes.gathering import boot_stack
 from vmmlab.probes.registry import probe
@@ -149,7 +149,7 @@ class SwitchProbe(BaseProbe):
 
     async def _hold(self, session: Session) -> None:
         """Put a value into what is to be stored: it is stored whatever was there before."""
-        held = session.choice.pick(NOWHERE)
+        held = nowhere(session)
         session.log.switch = replace(_switch(session), held=held)
         for at, _ in await self._held(session):
             await write_pointer(session, at, held)

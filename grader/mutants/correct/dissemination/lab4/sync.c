@@ -6,7 +6,7 @@
 #include "asm.h"
 #include "pcpu.h"
 
-#define STEPS 8 /* 2^8 CPUs at most */
+#define STEPS 9 /* 2^9 CPUs at most */
 
 static struct {
 	volatile u32 told[STEPS];
