@@ -88,30 +88,8 @@ def ignored_argument(boot: Observation) -> Failure | None:
     made = boot.own_calls
     if made is None or (made.first is None and in_unmapped_copy(boot)):
         return None
-    if made.first == 0 and any(one.kind == "SIPI" for one in boot.icr[: made.writes]):
-        return replace(
-            _ignored(
-                "ap_start_loopcond",
-                msg("true whenever data points to 0 and no AP has arrived"),
-                msg("it returned true for 0 in ap_start, and false when it was called again"),
-            ),
-            next=msg(
-                "It keeps something from one call to the next: a static or global variable? Only "
-                "the number that data points to counts."
-            ),
-        )
-    if (made.first, made.count) != (1, 1) or made.last:
-        return _ignored(
-            "ap_start_loopcond",
-            msg("true and 1 there if data points to 0; false if it points to 3"),
-            msg("it returned false though data pointed to 0")
-            if made.first == 0
-            else msg("it left {count} there", count=made.count)
-            if made.first is not None and made.count is not None and made.count != 1
-            else msg("it returned true though data pointed to 3")
-            if made.last
-            else msg("it did not come back"),
-        )  # fmt: skip
+    if (odd := _wrong_answer(boot, made)) is not None:
+        return odd
     if (found := wrong_number(boot)) is not None:
         return found
     if (other := _other_bits(boot, made)) is not None:
@@ -151,6 +129,35 @@ def ignored_argument(boot: Observation) -> Failure | None:
             msg("a SIPI with vector {vector:#x}", vector=sipis[0].vector),
         )
     return othertables.wrong_with_many(made) or othertables.wrong_destination(made)
+
+
+def _wrong_answer(boot: Observation, made: OwnCalls) -> Failure | None:
+    """Return that ap_start_loopcond answers wrongly to 0 or to 3 SIPIs."""
+    if made.first == 0 and any(one.kind == "SIPI" for one in boot.icr[: made.writes]):
+        return replace(
+            _ignored(
+                "ap_start_loopcond",
+                msg("true whenever data points to 0 and no AP has arrived"),
+                msg("it returned true for 0 in ap_start, and false when it was called again"),
+            ),
+            next=msg(
+                "It keeps something from one call to the next: a static or global variable? Only "
+                "the number that data points to counts."
+            ),
+        )
+    if (made.first, made.count) != (1, 1) or made.last:
+        return _ignored(
+            "ap_start_loopcond",
+            msg("true and 1 there if data points to 0; false if it points to 3"),
+            msg("it returned false though data pointed to 0")
+            if made.first == 0
+            else msg("it left {count} there", count=made.count)
+            if made.first is not None and made.count is not None and made.count != 1
+            else msg("it returned true though data pointed to 3")
+            if made.last
+            else msg("it did not come back"),
+        )  # fmt: skip
+    return None
 
 
 def _other_bits(boot: Observation, made: OwnCalls) -> Failure | None:
