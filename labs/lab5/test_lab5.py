@@ -7,7 +7,7 @@ from vmmlab import checks
 from vmmlab.checks import expect, fail, fail_if, listed, missing, msg, needed
 from vmmlab.diagnosis.aps import why_not_all_parked
 from vmmlab.observe.icr import apic_id, icr_text
-from vmmlab.observe.panicking import NOWHERE, Prints
+from vmmlab.observe.panicking import NOWHERE, Prints, TakesLocks
 from vmmlab.probes import early_panic, panics, plain
 from vmmlab.x86.registers import ICR_ASSERT
 
@@ -246,6 +246,14 @@ def the_sender_does_not_wait(boot):
 
 def came_back(boot, call):
     """Fail unless panic_wakeup_all returned, and printed nothing."""
+    if call.printed in get_args(TakesLocks):
+        fail(
+            "wakeup-takes-a-lock",
+            cpu=call.cpu,
+            place=WAKEUP,
+            expected=msg("panic_wakeup_all takes no lock that other code uses"),
+            observed=msg("it called {function}, which takes one", function=call.printed),
+        )
     if call.printed:
         fail(
             "wakeup-prints",
@@ -430,6 +438,14 @@ def halts(boot, cpu):
             place=HANDLER,
             expected=expected,
             observed=msg("it called {function}", function=taken.left),
+        )
+    if taken.left in get_args(TakesLocks):
+        fail(
+            "handler-takes-a-lock",
+            cpu=cpu.index,
+            place=HANDLER,
+            expected=expected,
+            observed=msg("it called {function}, which takes a lock", function=taken.left),
         )
     if taken.left in ("panic", "exception_panic"):
         fail(

@@ -12,7 +12,9 @@ NOWHERE: Final = range(0x7F12_0000_0000, 0x7F12_0000_1000)
 """Where GS points to, and nothing is mapped, while a CPU is made one without per-CPU data."""
 Prints = Literal["printf", "vprintf", "serial_putchar", "vga_putchar"]
 """Given functions that print."""
-Left = Literal["", "returned", "panic", "vmm_todo", "exception_panic"] | Prints
+TakesLocks = Literal["mapmem", "mapmem_hphys", "unmapmem", "alloc"]
+"""Given functions that take a lock which any CPU may hold."""
+Left = Literal["", "returned", "panic", "vmm_todo", "exception_panic"] | Prints | TakesLocks
 """Where a CPU went that did not halt in nmi_handler: it returned, or called one of these."""
 
 
@@ -27,7 +29,7 @@ class WakeupCall:
         place: where the CPU was at the end.
         first: its writes of the ICR are those from this one on, by their order in the boot,
         last: and before this one.
-        printed: the function by which it printed, "" if it did not.
+        printed: the function by which it printed, or took a lock; "" if it did not.
         locks: the locks of other code that have changed meanwhile, by their names.
         past: how many of its writes of the ICR were not made by apic_write_icr, where that is
             watched.
@@ -39,7 +41,7 @@ class WakeupCall:
     place: Place
     first: int
     last: int
-    printed: Prints | Literal[""] = ""
+    printed: Prints | TakesLocks | Literal[""] = ""
     locks: tuple[str, ...] = ()
     past: int = 0
 

@@ -14,7 +14,15 @@ from vmmlab.observe.cpu import CpuState
 from vmmlab.observe.evidence import Verdict
 from vmmlab.observe.icr import Icr, apic_id
 from vmmlab.observe.observation import Hit
-from vmmlab.observe.panicking import NOWHERE, Left, Panic, Prints, TakenNmi, WakeupCall
+from vmmlab.observe.panicking import (
+    NOWHERE,
+    Left,
+    Panic,
+    Prints,
+    TakenNmi,
+    TakesLocks,
+    WakeupCall,
+)
 from vmmlab.observe.session import Session
 from vmmlab.probes.base import BaseProbe
 from vmmlab.probes.registry import probe
@@ -31,7 +39,10 @@ _BARRIER: Final = "sync_all_processors"
 _SOON: Final = ("bsp_proc", _BARRIER)  # where the BSP is, and where each AP is
 _LATE: Final = ("vmm_parked", "vmm_parked")
 _PRINTS: Final[tuple[Prints, ...]] = ("printf", "vprintf", "serial_putchar", "vga_putchar")
-_LEAVES: Final[tuple[Left, ...]] = ("panic", "vmm_todo", "exception_panic", *_PRINTS)
+_TAKES_LOCKS: Final[tuple[TakesLocks, ...]] = ("mapmem_hphys", "mapmem", "unmapmem", "alloc")
+_LEAVES: Final[tuple[Left, ...]] = (
+    "panic", "vmm_todo", "exception_panic", *_PRINTS, *_TAKES_LOCKS,
+)  # fmt: skip
 
 
 _LOCKS_OF_OTHERS: Final = ("ap_lock", "sync_lock")
@@ -105,13 +116,14 @@ class WakeupProbe(BaseProbe):
         locks = _Locks(session)
         await locks.begin()
         await session.places.watch(_BACK, await session.return_address(cpu) or 0)
-        await session.places.watch_all((HANDLER, *_PRINTS))
+        watched = (*_PRINTS, *_TAKES_LOCKS)
+        await session.places.watch_all((HANDLER, *watched))
         if at_once or follows:
             verdict, state, past = await self._run(session, cpu, first, locks if at_once else None)
         else:
             (verdict, state), past = await session.run_to(cpu, _BACK, attempts=1), 0
         await locks.look()
-        for name in (_BACK, *_PRINTS):
+        for name in (_BACK, *watched):
             await session.places.unwatch(name)
         passed = [hit.place for hit in session.log.hits[seen:] if hit.cpu == cpu]
         place = view.place(state)
@@ -122,7 +134,7 @@ class WakeupProbe(BaseProbe):
             replace(place, caller=await view.caller(cpu, state)),
             first,
             len(view.icr()),
-            next((name for name in _PRINTS if name in passed), ""),
+            next((name for name in watched if name in passed), ""),
             locks.changed,
             past,
         )
