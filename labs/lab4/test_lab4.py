@@ -1278,7 +1278,10 @@ def last_cpu_goes_through(boot, one):
     """Fail unless the last CPU to come went through the barrier."""
     if one.verdict == "reached" or boot.all_parked:
         return
-    fail_if(stopped_at_todo(boot), expected=msg("the last CPU to enter goes through"))
+    fail_if(
+        stopped_at_todo(boot) or first_fault(boot),
+        expected=msg("the last CPU to enter goes through"),
+    )
     overlap = boot.barrier.overlap_cpu if boot.barrier else None
     if overlap is not None:
         fail(
@@ -1337,6 +1340,7 @@ def barrier_works_again_at_once(boot):
     skipped_the_barrier(boot)
     if boot.all_parked:
         return
+    fail_if(first_fault(boot), expected=msg("every CPU comes through all rounds"))
     for one in [*boot.while_at("round-1.woken"), *boot.while_at("round-2.woken")]:
         if one.verdict != "reached":
             fail(

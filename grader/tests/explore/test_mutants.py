@@ -142,6 +142,7 @@ FOUND = {
     "lab4.number.cmpxchg-no-prefix": "number-twice",
     "lab4.orders.panics-at-a-change": "panic",
     "lab4.orders.traps-at-a-change": "cpu-died",
+    "lab4.sync.leaves-a-breakpoint": "cpu-died",
     "lab4.orders.stale-count": "never-completes",
     "lab4.orders.counts-nobody-at-a-change": "never-completes",
     "lab4.orders.takes-by-a-store": "boot-stack-shared",
@@ -309,6 +310,7 @@ UNSEEN = {
 REFUSED = {
     "lab4.number.sse": "the instruction mov",
     "lab4.barrier.sleeps": "the instruction sti",
+    "lab4.sync.eoi-at-the-physical-address": "an access to",
     "lab4.watched.fill": "an access to",
     "lab4.watched.behind-it": "an access to",
     "lab4.after.says-it-was-synced": "a call of",
