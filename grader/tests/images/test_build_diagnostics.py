@@ -85,6 +85,22 @@ def test_a_header_error_outside_any_chain_stays_where_it_is() -> None:
     assert parse("include/bsp.h:1:1: error: one\n", OWN)[0].file == "include/bsp.h"
 
 
+def test_a_character_that_is_not_ascii_is_reported_once_and_explained() -> None:
+    text = "".join(
+        f"lab3/ap_start.c:{line}:{column}: error: stray '\\{byte}' in program\n"
+        for line, column, byte in ((7, 1, "302"), (7, 2, "240"), (9, 1, "343\\200\\200"))
+    )
+    found = parse(text, OWN)
+    assert [one.line for one in found] == [7, 9]
+    assert all("full-width" in str(one.message) for one in found)
+    assert "\\343\\200\\200" in str(found[-1].message)
+
+
+def test_another_stray_character_is_not() -> None:
+    (found,) = parse("lab3/ap_start.c:7:1: error: stray '@' in program\n", OWN)
+    assert found.message == "stray '@' in program"
+
+
 def test_flood_is_bounded() -> None:
     assert len(parse("lab3/ap_start.c:1:1: error: x\n" * 5000, OWN)) == 60
     assert len(bounded_log("x" * 10_000_000)) < 70_000

@@ -45,6 +45,8 @@ _DRIVER_KILLED = re.compile(r"\S*gcc\S*: fatal error: Killed signal terminated p
 _DIGITS = 9
 _NEAR, _MOST_SAID = 300, 200
 
+_STRAY = re.compile(r"stray '(?:\\3[0-7]{2}(?:\\2[0-7]{2})*)' in program")
+
 
 def parse(
     text: str,
@@ -101,8 +103,16 @@ def parse(
             in_header = one
             if chain is not None:
                 one = _moved(one, *chain)
+        if _STRAY.fullmatch(match["message"]) and found and _another_byte(one, found[-1]):
+            continue
         found.append(one)
     return found
+
+
+def _another_byte(one: Diagnostic, before: Diagnostic) -> bool:
+    """Return whether gcc says of a line once more that there is such a character, or half of it."""
+    same = (one.file, one.line) == (before.file, before.line) and one.line
+    return bool(same) and str(before.message).startswith("stray '\\")
 
 
 def _diagnostic(match: re.Match[str], base: str) -> Diagnostic:
@@ -111,7 +121,19 @@ def _diagnostic(match: re.Match[str], base: str) -> Diagnostic:
         _number(match["line"]),
         _number(match["column"]),
         _severity(match["severity"]),
-        one_line(match["message"]),
+        _said(match["message"]),
+    )
+
+
+def _said(words: str) -> Text:
+    """Return what a compiler says; of a character that is no part of C, what it probably is."""
+    said = one_line(words)
+    if not _STRAY.fullmatch(words):
+        return said
+    return msg(
+        "{said}: a character here is not ASCII, maybe a blank or a quote from a document, or a "
+        "full-width one; type it again",
+        said=said,
     )
 
 
