@@ -45,7 +45,7 @@ _DRIVER_KILLED = re.compile(r"\S*gcc\S*: fatal error: Killed signal terminated p
 _DIGITS = 9
 _NEAR, _MOST_SAID = 300, 200
 
-_STRAY = re.compile(r"stray '(?:\\3[0-7]{2}(?:\\2[0-7]{2})*)' in program")
+_STRAY = re.compile(r"stray '(?:\\[23][0-7]{2})+' in program")
 
 
 def parse(
