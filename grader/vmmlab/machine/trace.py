@@ -28,8 +28,8 @@ from vmmlab.machine.dialects import LogLine, log_line
 from vmmlab.machine.exceptions import CpuException, ExceptionLog, TripleFault
 from vmmlab.machine.svmlog import GuestCounts, GuestEvent, guest_line
 
-MAX_EVENTS = 4096
-"""How many events are kept."""
+MAX_EVENTS = 16384
+"""How many events are kept: two for each IPI, and a few for each id that an xAPIC can have."""
 MAX_PARTIAL = 16384
 """The longest unfinished line that is waited for, bytes."""
 MAX_MESSAGES = 8192

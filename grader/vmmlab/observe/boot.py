@@ -35,6 +35,9 @@ _FREE_PAGES: Final = (0xA, 0x9E)
 _PAGES_FILLED: Final = 3
 _ROUNDS_MOST: Final = 256
 """Times that a CPU comes to the same place; one that comes more often goes round for ever."""
+_SENDER: Final = "apic_write_icr"
+_SENDS_MOST: Final = 1100
+"""The same for IPIs: an INIT and three SIPIs for each id that an xAPIC can have, one by one."""
 _MOVED_AT: Final = "ap_start"  # between the moment when apinit_addr is set and its first use
 
 
@@ -167,7 +170,7 @@ async def _fill(session: Session) -> None:
 
 
 async def _watch(session: Session, probe: Watching) -> HowEnded:
-    rounds: Counter[tuple[int, str]] = Counter()
+    rounds: Counter[tuple[int, str, int]] = Counter()
     while True:
         stop = await _next_event(session)
         if stop.kind == "shutdown":
@@ -180,10 +183,8 @@ async def _watch(session: Session, probe: Watching) -> HowEnded:
                 continue
             return "quiet"
         hit = await session.arrive(stop)
-        if hit is not None:
-            rounds[hit.cpu, hit.place] += 1
-            if rounds[hit.cpu, hit.place] > _ROUNDS_MOST:
-                return "quiet"
+        if hit is not None and await _goes_round(session, hit, rounds):
+            return "quiet"
         if hit is not None and not session.ended:
             if hit.place == _MOVED_AT:
                 await _move(session)
@@ -194,6 +195,15 @@ async def _watch(session: Session, probe: Watching) -> HowEnded:
             return "shown"
         if all(log.rest for log in session.log.cpus):
             return "complete"
+
+
+async def _goes_round(session: Session, hit: Hit, rounds: Counter[tuple[int, str, int]]) -> bool:
+    """Count a stop; return whether the CPU has come there too often, with one destination too."""
+    sends = hit.place == _SENDER and not session.ended
+    dest = await session.view.argument(hit.cpu, hit.place) if sends else 0
+    rounds[hit.cpu, hit.place, dest] += 1
+    there = sum(n for (cpu, place, _), n in rounds.items() if (cpu, place) == (hit.cpu, hit.place))
+    return rounds[hit.cpu, hit.place, dest] > _ROUNDS_MOST or there > _SENDS_MOST
 
 
 async def _move(session: Session) -> None:

@@ -13,6 +13,7 @@ from vmmlab.x86.registers import ICR_ASSERT, ICR_LEVEL, ICR_LOGICAL
 BROADCAST: Final = 0xFF
 """This destination means all CPUs, the sender too (Intel SDM vol. 3, 10.6.2.1)."""
 
+_SHOWN: Final = 12  # writes
 _KINDS: Final[dict[str, Text]] = {
     "fixed": msg("fixed"),
     "lowest priority": msg("lowest priority"),
@@ -120,9 +121,12 @@ def apic_id(ids: Sequence[int], cpu: int) -> int:
 
 
 def icr_text(writes: Iterable[Icr]) -> Text:
-    """Return ICR writes in words, "no write to the ICR" if there are none."""
-    shown = [one.text for one in writes]
-    return listed(shown, "; ") if shown else msg("no write to the ICR")
+    """Return ICR writes in words, the first ones if they are many; "no write to the ICR"."""
+    every = [one.text for one in writes]
+    shown = every if len(every) <= _SHOWN else every[: _SHOWN - 1]
+    more = len(every) - len(shown)
+    told = [*shown, msg("and {count} more", count=more)] if more else shown
+    return listed(told, "; ") if told else msg("no write to the ICR")
 
 
 def icr_writes(trace: Iterable[TraceEvent], since_s: float) -> tuple[Icr, ...]:
