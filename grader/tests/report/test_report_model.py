@@ -250,7 +250,7 @@ def test_a_full_disk_is_no_usage_error_and_loses_nothing(sample, tmp_path, monke
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_device(sample):
-    with pytest.raises(InfraError, match="No space left"):
+    with pytest.raises(InfraError, match="no space left"):
         write_json(sample, Path("/dev/full"))
 
 
