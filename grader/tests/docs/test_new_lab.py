@@ -113,7 +113,7 @@ def test_half_a_lab_is_never_left_behind(clone, monkeypatch):
     monkeypatch.setattr(new_lab, "write_atomically", full)
     with pytest.raises(InfraError, match="nothing was left behind") as caught:
         new_lab.new_lab(load_course(clone), "lab11")
-    assert "no space left" in str(caught.value.found)
+    assert "No space left" in str(caught.value.found)
     assert everything(clone) == before
     assert not (clone / "labs" / "lab11").exists()
 
