@@ -354,7 +354,7 @@ def test_what_is_no_worksheet(tmp_path: Path, course: Course) -> None:
     sheet = tmp_path / "sheet.csv"
     for text, why in (
         ("id,name\ns1,x\n", "no column for grades"),
-        ('Identifier,Grade,"Last modified (grade)"\n"Participant 1,,\n', "unexpected end"),
+        ('Identifier,Grade,"Last modified (grade)"\n"Participant 1,,\n', "nothing closes"),
         ("", "no column id"),
     ):
         sheet.write_text(text)
