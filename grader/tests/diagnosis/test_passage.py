@@ -53,7 +53,8 @@ STORED = {
 }
 CONDUCT = {cause for _, cause in (*COUNTED.values(), *STORED.values())} | {
     "count-without-lock", "interrupts-on", "direction-flag-set", "trampoline-uses-stack",
-    "trampoline-race", "trampoline-waits", "trampoline-not-followed", "apinit-words-misplaced",
+    "trampoline-race", "ap-turned-away", "trampoline-waits", "trampoline-not-followed",
+    "apinit-words-misplaced",
 }  # fmt: skip
 
 
@@ -145,6 +146,19 @@ def test_two_aps_that_disturb_each_other(how):
     assert (
         passage.disturbed(boot(cpu, race=replace(race, cpu=3)), replace(cpu, waits=False)) is None
     )
+
+
+@pytest.mark.parametrize(("before", "cause"), [(450, "ap-turned-away"), (2, "trampoline-race")])
+def test_an_ap_that_halts_because_of_how_many_have_come(before, cause):
+    counted = on(
+        "66f0ff06c800",
+        "lock inc dword ptr [0xc8]",
+        rw(PROCS, value=(before + 1).to_bytes(4, "little")),
+    )
+    halt = on("f4", "hlt")
+    cpu = ap(PROTECTED_MODE, steps=(counted, CLI, halt))
+    race = Race("left-out", 1, 2, halt, INC, COPY + 0x40, b"", b"")
+    assert passage.disturbed(boot(cpu, race=race), cpu).cause == cause
 
 
 def test_a_store_outside_the_copy_that_another_ap_falls_over():

@@ -137,7 +137,7 @@ WRONG = (
         ("lab2.hidden.continue", "argument-not-used"),
     ),
     Wrong(
-        "lets the first 40 APs in and stops every other",
+        "stops every AP whose APIC id is 64 or more",
         (
             Edit(
                 "lab3/apinit.S",
@@ -148,9 +148,11 @@ WRONG = (
                 #define CS_OFFSET(label)   label - cpuinit_start + APINIT_OFFSET
                 #define COPY_OFFSET(label) label - cpuinit_start
 
+                        lock incl %cs:CS_OFFSET (apinit_procs)
                         mov     $1, %eax
-                        lock xaddl %eax, %cs:CS_OFFSET (apinit_procs)
-                        cmp     $40, %eax
+                        cpuid
+                        shr     $24, %ebx
+                        cmp     $64, %ebx
                         jae     stopped
                         xor     %ebx, %ebx
                         mov     %cs, %bx

@@ -25,6 +25,7 @@ COUNTER: Final = 4
 LOCK: Final = 8
 """Bytes of apinit_lock."""
 _MANY_APS: Final = 400
+_HALTS: Final = "hlt"
 _TRAMPOLINE: Final = "cpuinit_start"
 """The function of the trampoline's steps."""
 
@@ -123,6 +124,8 @@ def _spoilt(
 
 
 def _race(boot: Observation, cpu: CpuRecord, race: Race) -> Failure:
+    if race.mine.text == _HALTS and (before := _came_after(boot, cpu)) > _MANY_APS:
+        return _turned_away(cpu, race.mine, before)
     other = f"CPU {race.other}"
     if race.how == "left-out":
         observed = msg(
@@ -153,6 +156,23 @@ def _race(boot: Observation, cpu: CpuRecord, race: Race) -> Failure:
         place=place,
         expected=msg("each AP reaches ap_entry, wherever another one is at that moment"),
         observed=observed,
+        function=_TRAMPOLINE,
+    )
+
+
+def _turned_away(cpu: CpuRecord, step: TrampolineStep, before: int) -> Failure:
+    """Return that an AP halted because many others seemed to have come before it."""
+    return Failure(
+        "ap-turned-away",
+        cpu=cpu.index,
+        place=at(step),
+        expected=msg("each AP reaches ap_entry, however many have come before it"),
+        observed=msg(
+            "{cpu} halted: when it came, apinit_procs was {number}, as if so many APs had come "
+            "before",
+            cpu=cpu.name,
+            number=before,
+        ),
         function=_TRAMPOLINE,
     )
 
