@@ -86,6 +86,8 @@ FOUND = {
     "lab4.wait.unsigned-without-tables": "bsp-gave-up",
     "lab4.wait.exactly-as-listed": "bsp-gave-up",
     "lab4.wait.in-nanoseconds": "bsp-gave-up-early",
+    "lab4.wait.poll-in-16-bits": "bsp-gave-up-early",
+    "lab4.wait.poll-in-a-bit-field": "bsp-gave-up-early",
     "lab4.wait.shifted-up": "bsp-gave-up-early",
     "lab4.wait.half": "bsp-gave-up-early",
     "lab4.wait.number-for-poll": "bsp-gave-up-early",
