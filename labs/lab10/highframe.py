@@ -16,6 +16,8 @@ from vmmlab.base.message import label
 from vmmlab.images.layout import MAPMEM_BASE, MAPMEM_SIZE
 from vmmlab.machine.gdb import GdbError
 from vmmlab.observe.session import Session
+from vmmlab.x86.registers import PAGE_BYTES
+from vmmlab.x86.vmcb import VMCB_BYTES, vmcb_of
 
 from .mending import FRAME, PASSED, REGS_AT, state_of_firmware
 
@@ -28,8 +30,6 @@ _FAULT: Final = "exception_panic"
 _FAULTED: Final = label("an exception came")
 _RETURNED: Final = label("the call returned")
 _RFLAGS: Final = 0x202
-_PAGE: Final = 4096
-_RSP_AT: Final = 0x5D8  # in a VMCB
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class HighFrame:
     def ends_with_its_page(self) -> bool:
         """Whether an exception came in the window of mapmem, where the first page ends."""
         inside = MAPMEM_BASE <= self.cr2 < MAPMEM_BASE + MAPMEM_SIZE
-        return not self.returned and inside and self.cr2 % _PAGE < len(FRAME) * 8
+        return not self.returned and inside and self.cr2 % PAGE_BYTES < len(FRAME) * 8
 
 
 async def high_frame(session: Session, vcpu: int, back: int) -> HighFrame | None:
@@ -99,7 +99,7 @@ async def frame_beyond(session: Session, vcpu: int, vmcb: int, back: int, low: i
     content = struct.unpack("<10Q", await session.gdb.read_phys(low, 8 * len(FRAME)))
     at = session.choice.pick(_BEYOND) << 32 | low
     found = await _call(session, vcpu, back, at)
-    rsp = int.from_bytes(await session.gdb.read_phys(vmcb + _RSP_AT, 8), "little")
+    rsp = vmcb_of(await session.gdb.read_phys(vmcb, VMCB_BYTES)).rsp
     return HighFrame(at, dict(zip(FRAME, content, strict=True)), *found, rsp)
 
 

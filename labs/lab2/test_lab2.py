@@ -68,8 +68,8 @@ def keeps(boot, who, expected):
     if not boot.first("start_all_processors") or found != given(boot, who):
         # At bspinitproc1 it should be there: what stops the BSP later may come of it.
         seen = found is not None and boot.first("bspinitproc1", 0) is not None
-        held = found is not None and found == boot.switch.held
         before = boot.switch.held if boot.switch else None
+        held = found is not None and found == before
         half = half_stored(found or 0, before, given(boot, who))
         report(
             "initproc-not-stored",

@@ -20,13 +20,21 @@ from vmmlab.observe.session import Session
 from vmmlab.probes.base import note_allocation
 from vmmlab.probes.guest import GUEST_ENTRY, STARTS, VMRUN, GuestProbe
 from vmmlab.probes.registry import probe
-from vmmlab.x86.vmcb import EFER_SVME, MSR_VM_HSAVE_PA, VMCB_BYTES, Vmcb, vmcb_of
+from vmmlab.x86.vmcb import (
+    EFER_SVME,
+    MSR_VM_HSAVE_PA,
+    VMCB_BYTES,
+    VMEXIT_MSR,
+    Vmcb,
+    vmcb_of,
+)
 
 from .asking import CPUID, IOIO, VMMCALL
 from .crossing import LEFT, PASSED, RUN, named
 from .evidence import Difference, Enabled, Made, Reset, Result, SvmCpu
 from .mending import REGS_AT, stray
 from .recording import RESULT, RESULTS
+from .standing import EFER
 from .turns import RESET, TurnsProbe
 
 DONE: Final = "guest_done"
@@ -45,8 +53,7 @@ _STATE: Final = (0x400, 0x5F8 + 8)
 """The part of a VMCB that svm_reset sets, but for CR2 and what the control area has of it."""
 _KEPT: Final = ((0x4A0, 0x4CB), (0x4CC, 0x4D0), (0x4D8, 0x548), (0x580, 0x5D8), (0x5E0, 0x5F8))
 """Reserved fields in it."""
-_SHADOW, _EVENTINJ, _CR2, _EFER = 0x68, 0xA8, 0x640, 0x4D0
-_INTERCEPT1, _INTERCEPT1_MSR = 0xC, 1 << 28
+_SHADOW, _EVENTINJ, _CR2 = 0x68, 0xA8, 0x640
 _EFER_MORE: Final = (1 << 11, 1 << 0)
 """NXE on the CPUs with an even number, SCE on the others: this VMM uses neither."""
 _KEPT_BY_NMI: Final = (
@@ -187,13 +194,13 @@ class SvmProbe(TurnsProbe):
 
         A VMM that intercepts MSRs need not let a guest do that.
         """
-        pages, view = self._pages.get(cpu), session.view
+        pages = self._pages.get(cpu)
         at = pages[0] - VMM_BASE if pages else 0
-        if not at or await view.read_u32(at + _INTERCEPT1) & _INTERCEPT1_MSR:
+        vmcb = vmcb_of(await session.gdb.read_phys(at, VMCB_BYTES)) if at else None
+        if vmcb is None or vmcb.intercepted(VMEXIT_MSR):
             return None
-        efer = await view.read_u32(at + _EFER)
-        await session.gdb.write_phys(at + _EFER, (efer & ~EFER_SVME).to_bytes(4, "little"))
-        return at + _EFER
+        await session.gdb.write_phys(at + EFER, (vmcb.efer & ~EFER_SVME).to_bytes(8, "little"))
+        return at + EFER
 
     async def _fields(self, session: Session, cpu: int) -> dict[str, int]:
         """Return fields of the guest's state that the VMCB of a CPU holds."""

@@ -455,11 +455,12 @@ def control_area_is_kept(cpu, reset):
     before, after = reset.before, reset.vmcb
     if before is None:
         return
-    words = [f"intercept{at - 2}" for at in (3, 4)]
-    pairs = [*zip(words, before.intercepts[3:], after.intercepts[3:], strict=True)]
-    for name in ("guest_asid", "np_enable", "n_cr3", "iopm_base_pa", "g_pat"):
-        pairs.append((name, getattr(before, name), getattr(after, name)))
-    for name, was, now in pairs:
+    fields = [(f"intercept{at - 2}", before.intercepts[at], after.intercepts[at]) for at in (3, 4)]
+    fields += [
+        (name, getattr(before, name), getattr(after, name))
+        for name in ("guest_asid", "np_enable", "n_cr3", "iopm_base_pa", "g_pat")
+    ]
+    for name, was, now in fields:
         if was and not now:
             fail(
                 "reset-clears-too-much",

@@ -574,7 +574,9 @@ def reactions(boot, mode, kind, meant=None):
     """What CPUs did that had to do this after INIT or SIPI; fail if none came as far."""
     found = []
     for sent in sent_so_far(boot, lambda one: one.mode == mode):
-        for one in () if sent.level_misread else (sent.sender, *sent.reactions):
+        if sent.level_misread:  # the same comes again
+            continue
+        for one in (sent.sender, *sent.reactions):
             if one.expected.kind == kind and meant in (None, one.expected.meant):
                 found.append((sent, one))
     if not found:

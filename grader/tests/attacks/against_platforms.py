@@ -110,7 +110,7 @@ def _own_time(folder: Path) -> str:
 
 
 def _no_time(folder: Path) -> str:
-    """A student spoils the time, so that nothing is late: does anybody get to know?"""
+    """A student spoils the time, so that nothing is late: a line must say so."""
     files = {f"submitted/eve/{LAB1}": SOURCE, "submitted/eve/lab1/timestamp.txt": b"today"}
     taken = _taken(folder, files, {})
     told = any("timestamp.txt" in str(line) for line in taken.remarks)

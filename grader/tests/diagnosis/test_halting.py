@@ -41,7 +41,7 @@ def test_who_panicked_in_the_handler_is_not_the_first():
     ("seen", "cpu"),
     [
         (boot(PANICKED, bsp=replace(HALTED, end_place=SVM_INIT)), 0),  # it waits by itself
-        (boot(ap(), bsp=HALTED), 0),  # an NMI that nobody's panic has sent
+        (boot(ap(), bsp=HALTED), 0),  # an NMI, though no CPU has panicked
         (boot(PANICKED, bsp=HALTED, panic=Panic(cpu=1, message="asked for")), 0),
         (boot(PANICKED, bsp=HALTED), 9),  # no such CPU was recorded
     ],

@@ -99,15 +99,13 @@ def files_of(box: Box, course: Course, labs: Sequence[str], limits: Limits = SUB
                 else:
                     boxes.append((name, inner))
                     refused += [refusal(f"{name}: {one.name}", one.why) for one in inner.refused]
-        opened_names = {name for name in box.names if _packed(name)}
         candidates: list[_Candidate] = []
         for around, inside in boxes:
             for name in inside.names:
-                if not around and name in opened_names:
-                    continue
-                if around and _packed(name):
-                    why = msg("is an archive in an archive: it is not opened")
-                    refused.append(refusal(f"{around}: {name}", why))
+                if _packed(name):
+                    if around:
+                        why = msg("is an archive in an archive: it is not opened")
+                        refused.append(refusal(f"{around}: {name}", why))
                     continue
                 found = _candidate(around, name, inside, asked)
                 if found is not None:

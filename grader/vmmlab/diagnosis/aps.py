@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from vmmlab.base.message import Text, listed, msg
-from vmmlab.diagnosis.bsp import bsp_stopped, code_text, exception_text
+from vmmlab.diagnosis.bsp import bsp_stopped, code_text
 from vmmlab.diagnosis.cut_short import cut_short
-from vmmlab.diagnosis.halting import gave_up
+from vmmlab.diagnosis.halting import crash, gave_up
 from vmmlab.diagnosis.passage import disturbed
 from vmmlab.diagnosis.todo import stopped_at_todo
 from vmmlab.diagnosis.trampoline import died_in_trampoline, missed_trampoline
@@ -323,23 +324,22 @@ def never_started(boot: Observation, cpu: CpuRecord) -> Failure:
     )
 
 
-def _stopped(cpu: CpuRecord, cause: str, expected: Text) -> Failure:
-    """Return what an AP did that took an exception or called panic.
+def _stopped(cpu: CpuRecord, cause: str, expected: Text) -> Failure | None:
+    """Return what an AP did that took an exception or called panic; None if it did not.
 
     Where it is at the end says less: somewhere in what prints that.
     """
-    if (taken := cpu.exception) is not None:
-        cause, place, how = "ap-exception", taken.place, exception_text(taken)
-        look = msg("Look at this instruction, and at what it reads or writes.")
-    else:
-        called = cpu.panicked
-        place = called.place if called else cpu.end_place
-        how = msg("it called panic: {text}", text=called.text if called else "")
-        look = msg("Read the message of the panic: it says what was wrong.")
-    return Failure(
-        cause,
-        cpu=cpu.index,
-        place=place.text,
+    found = crash(cpu)
+    if found is None:
+        return None
+    how, called = found.observed, cpu.panicked
+    if cpu.exception is not None:
+        cause = "ap-exception"
+    elif called is not None:
+        how = msg("it called panic: {text}", text=called.text)
+    return replace(
+        found,
+        cause=cause,
         expected=expected,
         observed=msg(
             "{cpu} got as far as this milestone: {milestone}; then {how}",
@@ -347,8 +347,6 @@ def _stopped(cpu: CpuRecord, cause: str, expected: Text) -> Failure:
             milestone=cpu.highest.title,
             how=how,
         ),
-        next=look,
-        function=place.lab_function,
     )
 
 
@@ -388,8 +386,8 @@ def _stuck_later(boot: Observation, cpu: CpuRecord, expected: Text) -> Failure:
             "{cpu} has taken *apinitlock and left the boot stack: it must release the lock now.",
             cpu=before[0].name,
         )
-    if gave_up(cpu):
-        return _stopped(cpu, cause, expected)
+    if stopped := _stopped(cpu, cause, expected):
+        return stopped
     reset = boot.how_ended == "shutdown"
     how = msg("the machine reset") if reset else msg("it ended {ending}", ending=cpu.ended)
     return Failure(

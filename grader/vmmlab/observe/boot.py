@@ -170,7 +170,7 @@ async def _fill(session: Session) -> None:
 
 
 async def _watch(session: Session, probe: Watching) -> HowEnded:
-    rounds: Counter[tuple[int, str, int]] = Counter()
+    rounds: Counter[tuple[int, str, int | None]] = Counter()
     while True:
         stop = await _next_event(session)
         if stop.kind == "shutdown":
@@ -197,13 +197,15 @@ async def _watch(session: Session, probe: Watching) -> HowEnded:
             return "complete"
 
 
-async def _goes_round(session: Session, hit: Hit, rounds: Counter[tuple[int, str, int]]) -> bool:
+async def _goes_round(
+    session: Session, hit: Hit, rounds: Counter[tuple[int, str, int | None]]
+) -> bool:
     """Count a stop; return whether the CPU has come there too often, with one destination too."""
     sends = hit.place == _SENDER and not session.ended
     dest = await session.view.argument(hit.cpu, hit.place) if sends else 0
-    rounds[hit.cpu, hit.place, dest] += 1
-    there = sum(n for (cpu, place, _), n in rounds.items() if (cpu, place) == (hit.cpu, hit.place))
-    return rounds[hit.cpu, hit.place, dest] > _ROUNDS_MOST or there > _SENDS_MOST
+    one, every = (hit.cpu, hit.place, dest), (hit.cpu, hit.place, None)
+    rounds.update((one, every))
+    return rounds[one] > _ROUNDS_MOST or rounds[every] > _SENDS_MOST
 
 
 async def _move(session: Session) -> None:

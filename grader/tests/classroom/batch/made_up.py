@@ -110,16 +110,17 @@ BEGUN: Final = (
     'asm volatile ("outb %%al, %%dx" : : "a" (0x10), "d" (0xF4));',
 )
 """With what the first function of a C file begins: nothing in it is reached."""
+_BODY: Final = "\n{\n"  # where a function begins, in most files
 
 
 def _attacked(files: Mapping[str, bytes], draw: random.Random) -> dict[str, bytes]:
     """Return files of which one attacks the build or the boot."""
     name = draw.choice([name for name in files if name.endswith(".c")])
     text = files[name].decode()
-    if draw.random() < 0.5:
+    if draw.random() < 0.5 or _BODY not in text:
         text = f"{text}\n{draw.choice(APPENDED)}\n"
     else:
-        text = text.replace("\n{\n", f"\n{{\n\t{draw.choice(BEGUN)}\n", 1)
+        text = text.replace(_BODY, f"{_BODY}\t{draw.choice(BEGUN)}\n", 1)
     return {**files, name: text.encode()}
 
 

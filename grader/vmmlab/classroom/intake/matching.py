@@ -40,10 +40,8 @@ class Index:
             for text in (entry.id, entry.email, entry.email.partition("@")[0]):
                 _put(self._ids, _folded(text), entry)
             _put(self._numbers, entry.number, entry)
-            for group in {
-                entry.group,
-                *entry.group.split(","),
-            }:  # Moodle lists all groups of a person
+            # Moodle lists all groups of a person.
+            for group in {entry.group, *entry.group.split(",")}:
                 _put(self._groups, _squeezed(group), entry)
             for name in names_of(entry):
                 _put(self._names, _squeezed(name), entry)
